@@ -1,0 +1,71 @@
+"""What a user's mistake or a broken environment looks like inside MAPLE.
+
+Every error that a user can cause derives from `MapleError` and reads the same way: where, what
+was found, what was expected; then a blank line and a hint. The command line prints it without
+a traceback and exits with 2. Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class MapleError(Exception):
+    """A problem that the user can act on.
+
+    Args:
+        what: where the problem is, what was found there and what was expected.
+        hint: what to do about it; "" where nothing useful can be said.
+    """
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        self.what = what
+        self.hint = hint
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return f"{self.what}\n\nhint: {self.hint}" if self.hint else self.what
+
+
+class StudyError(MapleError):
+    """One or several mistakes in a study file or in the arguments that stand for one."""
+
+    @classmethod
+    def of(cls, problems: Sequence[MapleError]) -> StudyError:
+        """All `problems` as one error, so that a study is mended in one go.
+
+        Raises:
+            ValueError: `problems` is empty.
+        """
+        if not problems:
+            raise ValueError("no problems to report")
+        if len(problems) == 1:
+            return cls(problems[0].what, problems[0].hint)
+        lines = [f"{len(problems)} problems:"]
+        for problem in problems:
+            lines.append(f"  - {problem.what}")
+            if problem.hint:
+                lines.append(f"    hint: {problem.hint}")
+        return cls("\n".join(lines))
+
+
+class DataError(MapleError):
+    """Release files, hub datasets or rows that are missing, broken or contradictory."""
+
+
+class ModelError(MapleError):
+    """A base model, tokenizer, adapter or request that cannot be used as asked."""
+
+
+class StoreError(MapleError):
+    """A results folder that cannot be read or written."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names the closest known names, or all of them where none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(repr(match) for match in close) + "?"
+    return "known: " + ", ".join(names) if names else ""

@@ -1,0 +1,321 @@
+"""The values that cross stages: examples, requests, responses, cells, units.
+
+Frozen dataclasses of plain Python values, so that every stage can be tested without the others
+and every value can be written to Parquet or JSON as it is. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["done", "failed"]
+StopReason = Literal["eos", "stop", "length"]
+Bits = Literal[4, 8, 16, 32]
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionRow:
+    """One row of a training source. `input` is "" where the release has none."""
+
+    row_id: str
+    language: str
+    instruction: str
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item of a benchmark.
+
+    Attributes:
+        example_id: stable across languages where items are translations of each other.
+        cluster_id: shared by items that stand or fall together (the questions of a passage).
+        fields: the release's own texts by the release's own names.
+        choices: the answers to choose from; empty for generation.
+        target: index of the right choice; None for generation.
+        golds: every accepted answer; empty for choice tasks.
+    """
+
+    example_id: str
+    cluster_id: str
+    fields: Mapping[str, str]
+    choices: tuple[str, ...] = ()
+    target: int | None = None
+    golds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRequest:
+    """Score each of `choices` as the continuation of `prefix + prompt`.
+
+    `prefix` is the part that many requests share (the exemplars); engines may compute it once.
+    It ends where a token border is likely (a blank line), yet the text is always tokenised as
+    one string, so the split changes no token.
+    """
+
+    prefix: str
+    prompt: str
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Continue `prefix + prompt` greedily until a stop string, EOS or `max_new_tokens`."""
+
+    prefix: str
+    prompt: str
+    stop: tuple[str, ...]
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceResponse:
+    """What an engine measured for one `ChoiceRequest`.
+
+    Attributes:
+        logprobs: per choice, natural-log probability in nats, summed over its tokens; <= 0.
+        n_tokens: per choice, tokens scored; at least 1.
+        n_prompt_tokens: tokens before the first choice's answer, BOS included.
+        prompt_head: ids of the first eight prompt tokens.
+        prompt_tail: ids of the last eight prompt tokens.
+    """
+
+    logprobs: tuple[float, ...]
+    n_tokens: tuple[int, ...]
+    n_prompt_tokens: int
+    prompt_head: tuple[int, ...]
+    prompt_tail: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResponse:
+    """What an engine wrote for one `GenerateRequest`.
+
+    Attributes:
+        text: the raw completion, cut before the stop string, special tokens removed.
+        stop_reason: "eos", "stop" (a stop string) or "length".
+        n_tokens: tokens generated, the end marker included.
+    """
+
+    text: str
+    stop_reason: StopReason
+    n_tokens: int
+    n_prompt_tokens: int
+    prompt_head: tuple[int, ...]
+    prompt_tail: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A base model, resolved.
+
+    Attributes:
+        name: as the study file names it.
+        identity: "hub:<id>@<commit>" or "sha256:<hash of the local files>".
+        tokenizer: "sha256:<hash of the tokenizer files>".
+        source_precision: bits of the published weights where they were published quantised.
+        path: local folder in transformers' layout; "" for bases that need none.
+    """
+
+    name: str
+    identity: str
+    tokenizer: str
+    source_precision: int | None
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainCell:
+    """One adapter to be trained, or the untuned base (`method = "none"`).
+
+    Fields a method does not use are None. `base_name`, `source`, `languages` and `rows` only
+    describe: what they stand for is hashed through `base`, `tokenizer` and `data`.
+    """
+
+    base_name: str
+    base: str
+    tokenizer: str
+    method: str
+    source: str | None = None
+    languages: tuple[str, ...] | None = None
+    rows: int | None = None
+    data: str | None = None
+    template: str | None = None
+    transform: str | None = None
+    r: int | None = None
+    lora_alpha: float | None = None
+    lora_dropout: float | None = None
+    target_modules: str | tuple[str, ...] | None = None
+    train_bits: int | None = None
+    epochs: float | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    scheduler: str | None = None
+    warmup_ratio: float | None = None
+    weight_decay: float | None = None
+    max_grad_norm: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvalCell:
+    """One adapter (or base) on one subset of one task, at one precision and prompt.
+
+    `prompt` (its name) and `dataset` only describe; `prompt_hash` and `items` are hashed.
+    """
+
+    train_id: str
+    eval_bits: int
+    engine: str
+    compute_dtype: str
+    task: str
+    dataset: str
+    subset: str
+    items: str
+    prompt: str
+    prompt_hash: str
+    n_shot: int
+    exemplar_pool: str | None
+    exemplar_seed: int | None
+    decoding: str
+    max_new_tokens: int | None
+    truncation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCell:
+    """One metric over one eval cell's responses."""
+
+    eval_id: str
+    metric: str
+    version: int
+    rules: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvalWork:
+    """An eval cell as a worker receives it: the cell, its id, its adapter and how far to go."""
+
+    eval_id: str
+    cell: EvalCell
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainWork:
+    """A train cell as a worker receives it."""
+
+    train_id: str
+    cell: TrainCell
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Everything one child process does on one loaded base.
+
+    Attributes:
+        base: the resolved base model.
+        bits: precision in which the base is loaded, for training and evaluation alike.
+        train: adapters to train, in order.
+        evals: eval cells to fill, in order; their adapters are trained above or in the store.
+        store: the results folder.
+    """
+
+    base: BaseModel
+    bits: int
+    store: str
+    train: tuple[TrainWork, ...] = ()
+    evals: tuple[EvalWork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutcome:
+    """What a finished training reports, beside the adapter folder it wrote.
+
+    Attributes:
+        steps: optimiser steps taken.
+        rows: rows trained on in each epoch; `dropped_rows` did not fit into max_tokens.
+        tokens: tokens seen over all epochs, padding not counted.
+        labelled_tokens: those of them that carried a label.
+        loss_first, loss_last: mean training loss of the first and last tenth of the steps, nats.
+        seconds: wall time of the training loop, the sum over resumed attempts.
+        trainable_parameters: count.
+        adapter_bytes: size of the adapter's weight file.
+    """
+
+    steps: int
+    rows: int
+    dropped_rows: int
+    tokens: int
+    labelled_tokens: int
+    loss_first: float
+    loss_last: float
+    seconds: float
+    trainable_parameters: int
+    adapter_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was checked about the model that answered an eval cell (DESIGN.md section 5.1).
+
+    Attributes:
+        probe_max_abs_diff: largest difference of log-probabilities (nats) between adapter and base
+            on the probe prompts; None for the untuned base.
+        eval_mode: no module was in training mode.
+        linear_class: class name of the first linear layer of the body.
+        linear_bits: bits of that layer's stored weights.
+        bos_count: BOS tokens at the start of a probe prompt; `bos_expected` as the family wants.
+    """
+
+    probe_max_abs_diff: float | None
+    eval_mode: bool
+    linear_class: str
+    linear_bits: int
+    bos_count: int
+    bos_expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one cell cost.
+
+    Attributes:
+        seconds: wall time of the work itself, loading not counted.
+        load_seconds: wall time of loading the base, where this cell was the first to need it.
+        peak_bytes: highest resident memory above that at the cell's start; None if unknown.
+        energy_joules: None where the machine cannot tell; then `energy_note` says why.
+    """
+
+    seconds: float
+    load_seconds: float = 0.0
+    peak_bytes: int | None = None
+    energy_joules: float | None = None
+    energy_note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a cell failed: the message, the traceback or log tail, the exit status of its process."""
+
+    message: str
+    detail: str = ""
+    exit_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """An example as a prompt shape renders it.
+
+    Attributes:
+        text: the prompt, without any answer.
+        answers: for choice tasks the continuation of each choice; for generation the gold
+            continuation used when the example serves as an exemplar (one element).
+    """
+
+    text: str
+    answers: tuple[str, ...]
