@@ -144,7 +144,11 @@ class Task(Protocol):
         ...
 
     def score(
-        self, example: Example, response: ChoiceResponse | GenerateResponse, metric: str, subset: str
+        self,
+        example: Example,
+        response: ChoiceResponse | GenerateResponse,
+        metric: str,
+        subset: str,
     ) -> float:
         """One example's score under a metric, 0 to 1."""
         ...
