@@ -102,6 +102,12 @@ class Task(Protocol):
     prompts: tuple[str, ...]
     """Names of the prompts it can be asked with, the default first."""
 
+    stop: tuple[str, ...]
+    """Strings that end a generated answer; empty for choice tasks."""
+
+    max_new_tokens: int | None
+    """Longest generated answer in tokens; None for choice tasks."""
+
     def subsets(self, dataset: str) -> tuple[str, ...]:
         """Names of the evaluation sets of a dataset ("release" or "mini"), sorted.
 
@@ -149,8 +155,13 @@ class Task(Protocol):
         response: ChoiceResponse | GenerateResponse,
         metric: str,
         subset: str,
+        prompt: str,
     ) -> float:
         """One example's score under a metric, 0 to 1."""
+        ...
+
+    def metric_identity(self, metric: str, subset: str) -> tuple[int, str]:
+        """Version of a metric and the name of the language rules it applies to a subset."""
         ...
 
 

@@ -68,8 +68,8 @@ def commit() -> Mapping[str, str | bool | None]:
         return {"commit": None, "dirty": None}
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(  # noqa: S607  git is wherever the user's PATH has it
-            ["git", "-C", str(here), *arguments],
+        done = subprocess.run(
+            ["git", "-C", str(here), *arguments],  # noqa: S607  git is where PATH has it
             capture_output=True,
             text=True,
             check=True,

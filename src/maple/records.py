@@ -198,10 +198,16 @@ class ScoreCell:
 
 @dataclass(frozen=True, slots=True)
 class EvalWork:
-    """An eval cell as a worker receives it: the cell, its id, its adapter and how far to go."""
+    """An eval cell as a worker receives it.
+
+    Attributes:
+        adapter: id of the train cell whose adapter answers; None for the untuned base.
+        limit: items to answer, from the first on; None for all.
+    """
 
     eval_id: str
     cell: EvalCell
+    adapter: str | None
     limit: int | None
 
 

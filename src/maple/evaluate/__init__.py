@@ -1,0 +1,1 @@
+"""(language model, task, subset) -> responses; responses -> scores. Knows no torch, no store."""

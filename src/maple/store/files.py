@@ -1,0 +1,94 @@
+"""Writing files so that a reader sees the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from maple.errors import StoreError
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an operating-system error about `path` into a `StoreError`."""
+    try:
+        yield
+    except OSError as error:
+        hint = {
+            28: "free some space, then run the same command again: finished cells are kept",
+            13: "choose a folder that you may write to, with --out",
+            30: "choose a folder that you may write to, with --out",
+        }.get(error.errno or 0, "")
+        raise StoreError(f"{path}: {error.strerror or error}", hint) from error
+
+
+def replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Create or replace `path` atomically with what `write` puts into a temporary file beside it.
+
+    The file's bytes reach the disk before its name does, so a crash leaves either version whole.
+
+    Raises:
+        StoreError: no space, no permission, or the disk failed; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """`replace` with `content`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    replace(path, write)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """`replace` with a Parquet file. The same table gives the same bytes."""
+
+    def write(temporary: Path) -> None:
+        pq.write_table(table, temporary, compression="zstd")
+
+    replace(path, write)
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """A Parquet file that must have `schema`'s columns.
+
+    Raises:
+        StoreError: missing, unreadable, or of other columns.
+    """
+    try:
+        table = pq.read_table(path, memory_map=False)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(
+            f"{path}: cannot be read: {error}", "delete the file and run again to make it anew"
+        ) from error
+    if not table.schema.equals(schema, check_metadata=False):
+        raise StoreError(
+            f"{path}: has columns {table.schema.names}, expected {schema.names}",
+            "this folder was written by another version of maple; choose another --out",
+        )
+    return table
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""plan.json: what a sweep set out to do, with every name resolved. Written by sweep, read by all."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel as Section
+from pydantic import ConfigDict, ValidationError
+
+from maple.errors import StoreError
+from maple.records import BaseModel, EvalCell, ScoreCell, TrainCell
+
+
+class PlanFile(Section):
+    """A plan as it is on disk.
+
+    Attributes:
+        maple: version of the program that made the plan.
+        created: UTC, ISO 8601.
+        study: the study, canonicalised.
+        bases: base models, resolved; their identities lock what a hub name stood for.
+        limit: items a subset; None for all.
+        train, evals, scores: every cell by id, in working order.
+        languages: by "task/subset", the key of the language it is asked in.
+        notes: what the reader of the results should know, in plain sentences.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    identity_version: int
+    maple: str
+    created: str
+    study: dict[str, Any]
+    bases: tuple[BaseModel, ...]
+    limit: int | None
+    train: dict[str, TrainCell]
+    evals: dict[str, EvalCell]
+    scores: dict[str, ScoreCell]
+    primary_metrics: dict[str, str]
+    languages: dict[str, str]
+    notes: tuple[str, ...]
+
+    def to_bytes(self) -> bytes:
+        """UTF-8 JSON, one key a line."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+
+def parse(content: bytes, where: str) -> PlanFile:
+    """The plan in `content`.
+
+    Raises:
+        StoreError: not a plan of this version; `where` names its file.
+    """
+    try:
+        return PlanFile.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise StoreError(
+            f"{where}: not a plan of this version of maple: {key}: {first['msg']}",
+            "choose another --out, or delete the file: finished cells are kept",
+        ) from error

@@ -1,0 +1,68 @@
+"""The record of a cell: one JSON file, written when the cell is done or has failed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from maple.errors import StoreError
+from maple.records import Cost, EvalCell, Failure, Proof, TrainCell, TrainOutcome
+from maple.store.schemas import SCHEMA_VERSION
+
+
+class Record(BaseModel):
+    """What is known about one attempt at a cell, self-describing.
+
+    Attributes:
+        kind: "train" or "eval".
+        id: the cell's id.
+        status: "done" or "failed".
+        cell: the cell, resolved.
+        started, finished: UTC, ISO 8601.
+        provenance: versions, commit, machine.
+        cost: of all attempts that contributed to the result, added up.
+        outcome: what training reported; train cells only.
+        proof: what was checked about the model; eval cells only.
+        n: examples answered; eval cells only.
+        exemplar_ids: in prompt order; eval cells only.
+        failure: why, where status is "failed".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    kind: Literal["train", "eval"]
+    id: str
+    status: Literal["done", "failed"]
+    cell: TrainCell | EvalCell
+    started: str
+    finished: str
+    provenance: dict[str, Any]
+    cost: Cost | None = None
+    outcome: TrainOutcome | None = None
+    proof: Proof | None = None
+    n: int | None = None
+    exemplar_ids: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+    def to_bytes(self) -> bytes:
+        """Indented UTF-8 JSON."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+def parse(content: bytes, where: str) -> Record:
+    """The record in `content`.
+
+    Raises:
+        StoreError: not a record of this version; `where` names its file.
+    """
+    try:
+        return Record.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise StoreError(
+            f"{where}: not a record of schema version {SCHEMA_VERSION}: {key}: {first['msg']}",
+            "delete the file to have the cell computed again, or choose another --out",
+        ) from error

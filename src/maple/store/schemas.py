@@ -1,0 +1,148 @@
+"""Columns of every Parquet file in a store. Frozen: a golden file holds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from maple.records import ChoiceResponse, Example, GenerateResponse, InstructionRow
+
+SCHEMA_VERSION = 1
+
+_TEXT = pa.string()
+_INTS = pa.list_(pa.int32())
+_PROMPT = [
+    pa.field("n_prompt_tokens", pa.int32()),
+    pa.field("prompt_head", _INTS),
+    pa.field("prompt_tail", _INTS),
+]
+
+ITEMS = pa.schema(
+    [
+        pa.field("example_id", _TEXT),
+        pa.field("cluster_id", _TEXT),
+        pa.field("fields", pa.map_(_TEXT, _TEXT)),
+        pa.field("choices", pa.list_(_TEXT)),
+        pa.field("target", pa.int32()),
+        pa.field("golds", pa.list_(_TEXT)),
+    ]
+)
+INSTRUCTIONS = pa.schema(
+    [pa.field(name, _TEXT) for name in ("row_id", "language", "instruction", "input", "output")]
+)
+CHOICE_RESPONSES = pa.schema(
+    [
+        pa.field("example_id", _TEXT),
+        pa.field("logprobs", pa.list_(pa.float64())),
+        pa.field("n_tokens", _INTS),
+        pa.field("n_chars", _INTS),
+        pa.field("n_bytes", _INTS),
+        *_PROMPT,
+    ]
+)
+GENERATE_RESPONSES = pa.schema(
+    [
+        pa.field("example_id", _TEXT),
+        pa.field("text", _TEXT),
+        pa.field("stop_reason", _TEXT),
+        pa.field("n_tokens", pa.int32()),
+        *_PROMPT,
+    ]
+)
+SCORES = pa.schema([pa.field("example_id", _TEXT), pa.field("score", pa.float64())])
+INDEX = pa.schema(
+    [
+        pa.field("kind", _TEXT),
+        pa.field("id", _TEXT),
+        pa.field("status", _TEXT),
+        pa.field("finished", _TEXT),
+        pa.field("cell", _TEXT),
+    ]
+)
+
+
+def items_table(examples: Sequence[Example]) -> pa.Table:
+    """Examples as rows of ITEMS, in the given order."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "example_id": example.example_id,
+                "cluster_id": example.cluster_id,
+                "fields": sorted(example.fields.items()),
+                "choices": list(example.choices),
+                "target": example.target,
+                "golds": list(example.golds),
+            }
+            for example in examples
+        ],
+        schema=ITEMS,
+    )
+
+
+def examples(table: pa.Table) -> list[Example]:
+    """Rows of ITEMS as examples."""
+    return [
+        Example(
+            row["example_id"],
+            row["cluster_id"],
+            dict(row["fields"]),
+            tuple(row["choices"]),
+            row["target"],
+            tuple(row["golds"]),
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def instructions_table(rows: Sequence[InstructionRow]) -> pa.Table:
+    """Instruction rows as rows of INSTRUCTIONS, in the given order."""
+    return pa.Table.from_pylist(
+        [{name: getattr(row, name) for name in INSTRUCTIONS.names} for row in rows],
+        schema=INSTRUCTIONS,
+    )
+
+
+def instructions(table: pa.Table) -> list[InstructionRow]:
+    """Rows of INSTRUCTIONS as instruction rows."""
+    return [InstructionRow(**row) for row in table.to_pylist()]
+
+
+def choice_row(
+    example: Example, answers: Sequence[str], response: ChoiceResponse
+) -> dict[str, object]:
+    """One row of CHOICE_RESPONSES; `answers` are the continuations that were scored."""
+    return {
+        "example_id": example.example_id,
+        "logprobs": list(response.logprobs),
+        "n_tokens": list(response.n_tokens),
+        "n_chars": [len(answer) for answer in answers],
+        "n_bytes": [len(answer.encode()) for answer in answers],
+        **_prompt_columns(response),
+    }
+
+
+def generate_row(example: Example, response: GenerateResponse) -> dict[str, object]:
+    """One row of GENERATE_RESPONSES."""
+    return {
+        "example_id": example.example_id,
+        "text": response.text,
+        "stop_reason": response.stop_reason,
+        "n_tokens": response.n_tokens,
+        **_prompt_columns(response),
+    }
+
+
+def with_metadata(table: pa.Table, about: object) -> pa.Table:
+    """The table with `about` as JSON in its schema metadata, so that the file explains itself."""
+    text = json.dumps(about, sort_keys=True, ensure_ascii=False)
+    return table.replace_schema_metadata({"maple": text})
+
+
+def _prompt_columns(response: ChoiceResponse | GenerateResponse) -> dict[str, object]:
+    return {
+        "n_prompt_tokens": response.n_prompt_tokens,
+        "prompt_head": list(response.prompt_head),
+        "prompt_tail": list(response.prompt_tail),
+    }

@@ -1,0 +1,225 @@
+"""One results folder: where each cell's files are and how they are read and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from maple.errors import StoreError
+from maple.records import EvalCell, Example, InstructionRow, ScoreCell, TrainCell
+from maple.store import files, leases, schemas
+from maple.store.leases import Lease
+from maple.store.planfile import PlanFile
+from maple.store.planfile import parse as parse_plan
+from maple.store.record import Record
+from maple.store.record import parse as parse_record
+
+
+class Store:
+    """A results folder. Holds no state beside its path: what is on disk is the truth.
+
+    Args:
+        root: the folder; it need not exist yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # Paths
+
+    def train_folder(self, train_id: str) -> Path:
+        """Adapter files, record, log and, while training, checkpoints of a train cell."""
+        return self.root / "train" / train_id
+
+    def eval_path(self, eval_id: str, cell: EvalCell) -> Path:
+        """The responses of an eval cell, Parquet; its record is beside it, `.json`."""
+        return self.root / "eval" / cell.train_id / cell.task / cell.subset / f"{eval_id}.parquet"
+
+    def score_path(self, score_id: str, cell: ScoreCell) -> Path:
+        """The scores of a score cell, Parquet."""
+        return self.root / "scores" / cell.eval_id / f"{score_id}.parquet"
+
+    def items_path(self, group: str, subset: str, content: str) -> Path:
+        """Items or training rows by content; `group` is a task, or "sources"."""
+        return self.root / "items" / group / subset / f"{_short(content)}.parquet"
+
+    # Leases
+
+    def claim(self, cell_id: str) -> Lease | None:
+        """The lease of a cell, or None where somebody alive holds it."""
+        return leases.claim(self.root / "leases", cell_id)
+
+    def holder(self, cell_id: str) -> str | None:
+        """Who works on a cell at the moment: "host (process N)", or None."""
+        return leases.holder(self.root / "leases", cell_id)
+
+    # Items and training rows
+
+    def put_items(self, task: str, subset: str, content: str, examples: Sequence[Example]) -> None:
+        """Store examples once, under the hash of their content."""
+        path = self.items_path(task, subset, content)
+        if not path.exists():
+            table = schemas.items_table(examples)
+            about = {"task": task, "subset": subset, "content": content}
+            files.write_table(path, schemas.with_metadata(table, about))
+
+    def items(self, task: str, subset: str, content: str) -> list[Example]:
+        """Examples by content, in their stored order."""
+        path = self.items_path(task, subset, content)
+        return schemas.examples(files.read_table(path, schemas.ITEMS))
+
+    def put_rows(self, source: str, content: str, rows: Sequence[InstructionRow]) -> None:
+        """Store training rows once, under the hash of their content."""
+        path = self.items_path("sources", source, content)
+        if not path.exists():
+            table = schemas.instructions_table(rows)
+            about = {"source": source, "content": content}
+            files.write_table(path, schemas.with_metadata(table, about))
+
+    def rows(self, source: str, content: str) -> list[InstructionRow]:
+        """Training rows by content, in their stored order."""
+        path = self.items_path("sources", source, content)
+        return schemas.instructions(files.read_table(path, schemas.INSTRUCTIONS))
+
+    # Records
+
+    def train_record(self, train_id: str) -> Record | None:
+        """The record of a train cell; None before its first attempt ended."""
+        return self._record(self.train_folder(train_id) / "record.json")
+
+    def eval_record(self, eval_id: str, cell: EvalCell) -> Record | None:
+        """The record of an eval cell; None before its first attempt ended."""
+        return self._record(self.eval_path(eval_id, cell).with_suffix(".json"))
+
+    def put_record(self, record: Record) -> None:
+        """Write a cell's record. It is the last file of a finished cell: with it, the cell is."""
+        if isinstance(record.cell, TrainCell):
+            path = self.train_folder(record.id) / "record.json"
+        else:
+            path = self.eval_path(record.id, record.cell).with_suffix(".json")
+        files.write_bytes(path, record.to_bytes())
+
+    # Responses
+
+    def responses(self, eval_id: str, cell: EvalCell) -> pa.Table:
+        """All finished responses of an eval cell, parts included, in item order.
+
+        Returns:
+            A table of CHOICE_RESPONSES or GENERATE_RESPONSES; empty before the first part.
+        """
+        schema = response_schema(cell)
+        path = self.eval_path(eval_id, cell)
+        tables = [files.read_table(path, schema)] if path.exists() else [schema.empty_table()]
+        done = tables[0].num_rows
+        for start, part in self._parts(path):
+            if start == done:
+                tables.append(files.read_table(part, schema))
+                done += tables[-1].num_rows
+        return pa.concat_tables(tables).replace_schema_metadata(None)
+
+    def put_part(
+        self, eval_id: str, cell: EvalCell, start: int, rows: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Persist the responses to items `start`, `start + 1`, ... of an unfinished cell."""
+        table = pa.Table.from_pylist(list(rows), schema=response_schema(cell))
+        path = self.eval_path(eval_id, cell)
+        files.write_table(path.with_suffix(".parts") / f"{start:08d}.parquet", table)
+
+    def finish_responses(self, eval_id: str, cell: EvalCell) -> pa.Table:
+        """Join an eval cell's parts into its one file."""
+        path = self.eval_path(eval_id, cell)
+        table = self.responses(eval_id, cell)
+        if self._parts(path) or not path.exists():
+            about = {"eval_id": eval_id, "cell": dataclasses.asdict(cell)}
+            files.write_table(path, schemas.with_metadata(table, about))
+        shutil.rmtree(path.with_suffix(".parts"), ignore_errors=True)
+        return table
+
+    # Scores
+
+    def put_scores(
+        self, score_id: str, cell: ScoreCell, example_ids: Sequence[str], scores: Sequence[float]
+    ) -> None:
+        """Write one metric's score of each example."""
+        table = pa.table([list(example_ids), list(scores)], schema=schemas.SCORES)
+        about = {"score_id": score_id, "cell": dataclasses.asdict(cell)}
+        files.write_table(self.score_path(score_id, cell), schemas.with_metadata(table, about))
+
+    def scores(self, score_id: str, cell: ScoreCell) -> pa.Table | None:
+        """A table of SCORES; None before the cell was scored."""
+        path = self.score_path(score_id, cell)
+        if not path.exists():
+            return None
+        return files.read_table(path, schemas.SCORES).replace_schema_metadata(None)
+
+    # The plan and the index
+
+    def put_plan(self, plan: PlanFile, study: bytes) -> None:
+        """Write plan.json and the study file it came from."""
+        files.write_bytes(self.root / "study.toml", study)
+        files.write_bytes(self.root / "plan.json", plan.to_bytes())
+
+    def plan(self) -> PlanFile | None:
+        """plan.json; None where the folder has none.
+
+        Raises:
+            StoreError: plan.json cannot be read or is not a plan of this version.
+        """
+        path = self.root / "plan.json"
+        content = _content(path)
+        return None if content is None else parse_plan(content, str(path))
+
+    def records(self) -> Iterator[Record]:
+        """Every record in the folder, train cells first, in order of path."""
+        for pattern in ("train/*/record.json", "eval/*/*/*/*.json"):
+            for path in sorted(self.root.glob(pattern)):
+                record = self._record(path)
+                if record is not None:
+                    yield record
+
+    def write_index(self) -> None:
+        """Rebuild index.parquet from the records."""
+        rows = [
+            {
+                "kind": record.kind,
+                "id": record.id,
+                "status": record.status,
+                "finished": record.finished,
+                "cell": json.dumps(dataclasses.asdict(record.cell), sort_keys=True),
+            }
+            for record in self.records()
+        ]
+        files.write_table(
+            self.root / "index.parquet", pa.Table.from_pylist(rows, schema=schemas.INDEX)
+        )
+
+    def _record(self, path: Path) -> Record | None:
+        content = _content(path)
+        return None if content is None else parse_record(content, str(path))
+
+    def _parts(self, path: Path) -> list[tuple[int, Path]]:
+        parts = path.with_suffix(".parts")
+        return sorted((int(part.stem), part) for part in parts.glob("[0-9]*.parquet"))
+
+
+def response_schema(cell: EvalCell) -> pa.Schema:
+    """Columns of a cell's responses, by its decoding."""
+    return schemas.CHOICE_RESPONSES if cell.decoding == "choices" else schemas.GENERATE_RESPONSES
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _short(content: str) -> str:
+    return content.removeprefix("sha256:")[:16]

@@ -1,0 +1,123 @@
+"""What a study file may say. Frozen, strict, unknown keys forbidden.
+
+Defaults that the paper does not state are marked `# not from the paper`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+_ALPHA_RULE = re.compile(r"(\d+(?:\.\d+)?)?r")
+
+Positive = Annotated[int, Field(ge=1)]
+Rank = Annotated[int, Field(ge=1, le=1024)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _distinct(values: list[object]) -> list[object]:
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"lists {', '.join(repeated)} more than once")
+    return values
+
+
+def _alpha(value: str | float) -> str | float:
+    if isinstance(value, str) and not _ALPHA_RULE.fullmatch(value):
+        raise ValueError('expected a rule such as "2r" or "r", or a number')
+    if not isinstance(value, str) and value <= 0:
+        raise ValueError("expected a number above 0")
+    return value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class BaseSection(_Section):
+    """[base]: the models to start from."""
+
+    models: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class TrainSection(_Section):
+    """[train]: instruction data, method, precision and optimisation of every adapter."""
+
+    sources: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+    languages: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
+    rows: Positive | None = None
+    methods: Annotated[list[Literal["lora"]], Field(min_length=1), AfterValidator(_distinct)] = [
+        "lora"
+    ]
+    r: Annotated[list[Rank], Field(min_length=1), AfterValidator(_distinct)]
+    lora_alpha: Annotated[str | float, AfterValidator(_alpha)]
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # not from the paper
+    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    train_bits: Annotated[
+        list[Literal[4, 8, 16, 32]], Field(min_length=1), AfterValidator(_distinct)
+    ]
+    epochs: Annotated[float, Field(gt=0)] = 1.0  # not from the paper
+    batch_size: Positive = 16  # not from the paper; examples per optimiser step
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4  # not from the paper
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"  # not from the paper
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03  # not from the paper
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # not from the paper
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # not from the paper
+    max_tokens: Annotated[int, Field(ge=8)] = 768  # not from the paper; prompt and answer together
+    sampling_seed: Seed = 0  # which rows are drawn; the study's seeds move order and start values
+
+    def alpha(self, r: int) -> float:
+        """`lora_alpha` at a rank, by the stated rule."""
+        if isinstance(self.lora_alpha, str):
+            factor = self.lora_alpha.removesuffix("r")
+            return float(factor or 1) * r
+        return float(self.lora_alpha)
+
+
+class TaskSection(_Section):
+    """[[evaluate.task]]: one task under one prompt and number of shots."""
+
+    name: str
+    dataset: Literal["release", "mini"] = "release"
+    subsets: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
+    n_shot: Annotated[int, Field(ge=0)]
+    prompt: str = "native"
+
+
+class EvaluateSection(_Section):
+    """[evaluate]: what every adapter and every untuned base is measured on."""
+
+    eval_bits: (
+        Literal["as trained"]
+        | Annotated[list[Literal[4, 8, 16, 32]], Field(min_length=1), AfterValidator(_distinct)]
+    ) = "as trained"
+    exemplar_seed: Seed = 0
+    limit: Positive | None = None
+    task: Annotated[list[TaskSection], Field(min_length=1)]
+
+
+class Study(_Section):
+    """A whole study file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)] = [0]
+    base: BaseSection
+    train: TrainSection | None = None
+    evaluate: EvaluateSection | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Study:
+        if self.train is None and self.evaluate is None:
+            raise ValueError("has neither [train] nor [evaluate]; expected at least one of them")
+        if (
+            self.train is None
+            and self.evaluate is not None
+            and self.evaluate.eval_bits == "as trained"
+        ):
+            raise ValueError(
+                'evaluate.eval_bits is "as trained", but there is no [train]; '
+                "expected a list such as [16]"
+            )
+        return self

@@ -1,0 +1,195 @@
+"""The cells that a study spans: a pure function of the study and of what its names resolve to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from maple.records import BaseModel, EvalCell, ScoreCell, TrainCell
+from maple.study.config import Study, TrainSection
+from maple.study.identity import eval_id, score_id, train_id
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """A training source as the study draws from it."""
+
+    source: str
+    languages: tuple[str, ...]
+    rows: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric of a task with the version and language rules that apply to one subset."""
+
+    name: str
+    version: int
+    rules: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """One evaluation set under one prompt, resolved to contents.
+
+    Attributes:
+        items: hash of the scored items in their fixed order.
+        pool: hash of the exemplar pool; None without exemplars.
+        max_new_tokens: None for choice tasks.
+    """
+
+    task: str
+    dataset: str
+    subset: str
+    items: str
+    prompt: str
+    prompt_hash: str
+    n_shot: int
+    pool: str | None
+    max_new_tokens: int | None
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Name and compute dtype of the engine that evaluates a base at given bits."""
+
+    name: str
+    compute_dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """All cells of a study by id, in the order in which they are worked on."""
+
+    train: Mapping[str, TrainCell]
+    evals: Mapping[str, EvalCell]
+    scores: Mapping[str, ScoreCell]
+
+
+def train_cells(
+    study: Study, bases: Sequence[BaseModel], data: Sequence[TrainingData], template: str
+) -> dict[str, TrainCell]:
+    """Every adapter of the study and, where it evaluates, the untuned base (`method = "none"`).
+
+    Args:
+        study: the study, canonicalised.
+        bases: its base models, resolved.
+        data: its training data, one entry a source.
+        template: hash of the training template.
+    """
+    cells: dict[str, TrainCell] = {}
+    for base in bases:
+        if study.evaluate is not None:
+            untuned = TrainCell(base.name, base.identity, base.tokenizer, "none")
+            cells[train_id(untuned)] = untuned
+        if study.train is None:
+            continue
+        train = study.train
+        for source, method, r, bits, seed in product(
+            data, train.methods, train.r, train.train_bits, study.seeds
+        ):
+            cell = _adapter(train, base, source, template, method, r, bits, seed)
+            cells[train_id(cell)] = cell
+    return cells
+
+
+def grid(
+    study: Study,
+    trained: Mapping[str, TrainCell],
+    subsets: Sequence[Subset],
+    engines: Mapping[tuple[str, int], Engine],
+) -> Grid:
+    """Eval and score cells over `trained`.
+
+    Args:
+        study: the study, canonicalised.
+        trained: train cells by id.
+        subsets: every subset to evaluate.
+        engines: by (identity of the base, eval bits).
+    """
+    evals: dict[str, EvalCell] = {}
+    scores: dict[str, ScoreCell] = {}
+    if study.evaluate is not None:
+        for name, cell in trained.items():
+            for bits, subset in product(eval_bits(study, cell), subsets):
+                made = _eval_cell(study, name, bits, subset, engines[cell.base, bits])
+                evals[eval_id(made)] = made
+                for metric in subset.metrics:
+                    score = ScoreCell(eval_id(made), metric.name, metric.version, metric.rules)
+                    scores[score_id(score)] = score
+    return Grid(trained, evals, scores)
+
+
+def eval_bits(study: Study, cell: TrainCell) -> tuple[int, ...]:
+    """Precisions a train cell is evaluated at; the untuned base at every one that occurs."""
+    if study.evaluate is None:
+        return ()
+    if study.evaluate.eval_bits != "as trained":
+        return tuple(study.evaluate.eval_bits)
+    if cell.train_bits is not None:
+        return (cell.train_bits,)
+    return tuple(study.train.train_bits) if study.train else ()
+
+
+def _adapter(
+    train: TrainSection,
+    base: BaseModel,
+    data: TrainingData,
+    template: str,
+    method: str,
+    r: int,
+    bits: int,
+    seed: int,
+) -> TrainCell:
+    targets = train.target_modules
+    return TrainCell(
+        base_name=base.name,
+        base=base.identity,
+        tokenizer=base.tokenizer,
+        method=method,
+        source=data.source,
+        languages=data.languages,
+        rows=data.rows,
+        data=data.content,
+        template=template,
+        r=r,
+        lora_alpha=train.alpha(r),
+        lora_dropout=train.lora_dropout,
+        target_modules=targets if isinstance(targets, str) else tuple(sorted(targets)),
+        train_bits=bits,
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        scheduler=train.scheduler,
+        warmup_ratio=train.warmup_ratio,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        max_tokens=train.max_tokens,
+        seed=seed,
+    )
+
+
+def _eval_cell(study: Study, trained: str, bits: int, subset: Subset, engine: Engine) -> EvalCell:
+    assert study.evaluate is not None  # noqa: S101  grid() asks only then
+    shots = subset.n_shot > 0
+    return EvalCell(
+        train_id=trained,
+        eval_bits=bits,
+        engine=engine.name,
+        compute_dtype=engine.compute_dtype,
+        task=subset.task,
+        dataset=subset.dataset,
+        subset=subset.subset,
+        items=subset.items,
+        prompt=subset.prompt,
+        prompt_hash=subset.prompt_hash,
+        n_shot=subset.n_shot,
+        exemplar_pool=subset.pool if shots else None,
+        exemplar_seed=study.evaluate.exemplar_seed if shots else None,
+        decoding="choices" if subset.max_new_tokens is None else "greedy",
+        max_new_tokens=subset.max_new_tokens,
+        truncation="refuse",
+    )

@@ -1,0 +1,219 @@
+"""Reading a study file: every mistake in it at once, each with its key."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from maple.errors import MapleError, StudyError, nearest
+from maple.languages import language
+from maple.study.config import Study, TaskSection, TrainSection
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTask:
+    """What a study may say about a task: its datasets with their subsets, and its prompts."""
+
+    datasets: Mapping[str, Sequence[str]]
+    prompts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The names a study can refer to. Handed in, because tasks and data are built above study."""
+
+    tasks: Mapping[str, KnownTask]
+    sources: Mapping[str, Sequence[str]]
+
+
+def load(path: Path, catalogue: Catalogue) -> Study:
+    """Read, validate and canonicalise a study file.
+
+    Args:
+        path: a TOML file.
+        catalogue: names that tasks, subsets, prompts, sources and languages may have.
+
+    Returns:
+        The study with every language written as its key and every "all" spelled out.
+
+    Raises:
+        StudyError: all problems of the file at once, each with file and key.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise StudyError(
+            f"{path}: no such study file", "`maple init` writes one to start from"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read: {error}", "expected a TOML file") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path}: is not valid TOML: {error}") from error
+    return validate(content, catalogue, where=str(path))
+
+
+def validate(content: Mapping[str, Any], catalogue: Catalogue, where: str) -> Study:
+    """As `load`, for content that is already parsed; `where` names its origin in messages."""
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError.of([_problem(where, detail) for detail in error.errors()]) from error
+    names = _Names(where)
+    train = names.train(study.train, catalogue) if study.train else None
+    evaluate = study.evaluate
+    if evaluate is not None:
+        tasks = [
+            names.task(task, f"evaluate.task[{index}]", catalogue)
+            for index, task in enumerate(evaluate.task)
+        ]
+        evaluate = evaluate.model_copy(update={"task": tasks})
+    if names.problems:
+        raise StudyError.of(names.problems)
+    return study.model_copy(update={"train": train, "evaluate": evaluate})
+
+
+class _Names:
+    """Binds names to what exists, collecting every problem on the way."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.problems: list[MapleError] = []
+
+    def train(self, train: TrainSection, catalogue: Catalogue) -> TrainSection:
+        available: set[str] | None = None
+        for index, source in enumerate(train.sources):
+            if source not in catalogue.sources:
+                self._unknown(
+                    f"train.sources[{index}]", "training source", source, catalogue.sources
+                )
+                continue
+            has = set(catalogue.sources[source])
+            available = has if available is None else available & has
+        if train.languages == "all" or available is None:
+            languages = sorted(available or ())
+        else:
+            languages = self._languages(
+                train.languages, "train.languages", available, ", ".join(train.sources)
+            )
+        return train.model_copy(update={"languages": languages})
+
+    def task(self, task: TaskSection, key: str, catalogue: Catalogue) -> TaskSection:
+        known = catalogue.tasks.get(task.name)
+        if known is None:
+            self._unknown(f"{key}.name", "task", task.name, catalogue.tasks)
+            return task
+        if task.prompt not in known.prompts:
+            self._unknown(f"{key}.prompt", f"prompt of {task.name}", task.prompt, known.prompts)
+        if task.dataset not in known.datasets:
+            self._unknown(f"{key}.dataset", f"dataset of {task.name}", task.dataset, known.datasets)
+            return task
+        subsets = sorted(known.datasets[task.dataset])
+        if task.subsets != "all":
+            subsets = self._languages(
+                task.subsets, f"{key}.subsets", set(subsets), f"{task.name} ({task.dataset})"
+            )
+        return task.model_copy(update={"subsets": subsets})
+
+    def _languages(
+        self, tags: Sequence[str], key: str, available: set[str], owner: str
+    ) -> list[str]:
+        found: list[str] = []
+        for index, tag in enumerate(tags):
+            try:
+                name = language(tag).key
+            except MapleError as error:
+                self._add(f"{key}[{index}]: {error.what}", error.hint)
+                continue
+            if name not in available:
+                self._add(
+                    f"{key}[{index}]: {owner} has no {name}"
+                    + (f" ({tag!r})" if tag != name else ""),
+                    "it has: " + ", ".join(sorted(available)),
+                )
+            elif name in found:
+                self._add(f"{key}[{index}]: {name} is listed twice", "")
+            else:
+                found.append(name)
+        return found
+
+    def _unknown(
+        self, key: str, kind: str, name: str, known: Mapping[str, Any] | Sequence[str]
+    ) -> None:
+        self._add(f"{key}: unknown {kind} {name!r}", nearest(name, known))
+
+    def _add(self, what: str, hint: str) -> None:
+        self.problems.append(MapleError(f"{self.where}: {what}", hint))
+
+
+def _problem(where: str, detail: ErrorDetails) -> MapleError:
+    """One of pydantic's findings in the project's words."""
+    key = _key(detail["loc"])
+    given = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        *parents, name = detail["loc"]
+        return MapleError(
+            f"{where}: {key}: unknown key", nearest(str(name), _keys_at(Study, parents))
+        )
+    if detail["type"] == "missing":
+        return MapleError(f"{where}: {key}: is missing", _expectation(detail["loc"]))
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    shown = "" if isinstance(given, Mapping) else f"got {given!r}, "
+    return MapleError(f"{where}: {key or 'the study'}: {shown}{message}")
+
+
+_EXPECTATIONS: Mapping[str, str] = {
+    "lora_alpha": 'state a rule such as lora_alpha = "2r": with a constant alpha, '
+    "a sweep over r is also a sweep over the learning rate",
+    "n_shot": "number of exemplars, for example n_shot = 4",
+    "models": 'for example models = ["demo:gemma-3-270m"]',
+    "r": "ranks, for example r = [8, 64]",
+    "train_bits": "precisions, for example train_bits = [4, 16]",
+}
+
+
+def _expectation(location: Sequence[int | str]) -> str:
+    return _EXPECTATIONS.get(str(location[-1]), "") if location else ""
+
+
+# Parts of pydantic's locations that name a branch of a union, not a key of the file.
+_UNION_BRANCHES = ("literal", "list", "constrained", "function", "str", "float", "int")
+
+
+def _key(location: Sequence[int | str]) -> str:
+    key = ""
+    for part in location:
+        if isinstance(part, int):
+            key += f"[{part}]"
+        elif not (key and part.startswith(_UNION_BRANCHES) and not part.isidentifier()):
+            if key and part in {"str", "float", "int"}:
+                continue
+            key += f".{part}" if key else part
+    return key
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Names of the keys that the section at `location` may have."""
+    current: type[BaseModel] = model
+    for part in location:
+        if isinstance(part, str) and part in current.model_fields:
+            inner = next(_sections_in(current.model_fields[part].annotation), None)
+            if inner is None:
+                return []
+            current = inner
+    return list(current.model_fields)
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _sections_in(argument)
