@@ -1,4 +1,4 @@
-"""plan.json: what a sweep set out to do, with every name resolved. Written by sweep, read by all."""
+"""plan.json: what a sweep set out to do, every name resolved. Written by sweep, read by all."""
 
 from __future__ import annotations
 

@@ -1,0 +1,285 @@
+"""Everything that can be wrong with a study, found before anything costs or is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maple.data.mixtures import content_hash as rows_hash
+from maple.data.mixtures import select
+from maple.data.sources import SOURCES
+from maple.errors import DataError, MapleError, StoreError, StudyError
+from maple.evaluate.responses import exemplars_of
+from maple.metrics import qa
+from maple.models import files
+from maple.prompts import training
+from maple.prompts.lint import lint
+from maple.protocols import Task
+from maple.records import BaseModel, EvalCell, Example, InstructionRow, TrainCell
+from maple.store import Store, schemas
+from maple.study.config import Study, TaskSection, TrainSection
+from maple.study.grid import Engine, Metric, Subset, TrainingData
+from maple.study.identity import content_hash
+from maple.tasks import TASKS
+
+# A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics.
+_BYTES_PER_ANSWER = 300
+_BYTES_PER_CELL = 8_000
+_ADAPTER_COPIES = 7
+"""Adapter in float32 once finished; while training two checkpoints, each with Adam's moments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The rows a study trains on, of one source."""
+
+    data: TrainingData
+    rows: tuple[InstructionRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The items and exemplar pool of one subset, in their fixed order."""
+
+    subset: Subset
+    items: tuple[Example, ...]
+    pool: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A study with everything it names found, read and found sound."""
+
+    study: Study
+    bases: tuple[BaseModel, ...]
+    drawn: tuple[Drawn, ...]
+    asked: tuple[Asked, ...]
+
+
+def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checked:
+    """Resolve models, read data, lint prompts, self-test metrics.
+
+    Args:
+        study: canonicalised by `study.load`.
+        folder: release files; None to read from the hub.
+        locks: identity by base name, where an earlier plan has resolved it.
+
+    Raises:
+        StudyError: every problem found, at once.
+    """
+    problems: list[MapleError] = []
+    if folder is not None and not folder.is_dir():
+        problems.append(DataError(f"--data {folder}: no such folder"))
+        folder = None
+        study_data_readable = False
+    else:
+        study_data_readable = True
+    bases = _bases(study, locks, problems)
+    drawn: list[Drawn] = []
+    asked: list[Asked] = []
+    if study_data_readable:
+        if study.train is not None:
+            drawn = _draw(study.train, folder, problems)
+        for task in study.evaluate.task if study.evaluate else ():
+            asked += _ask(study, task, folder, problems)
+    if problems:
+        raise StudyError.of(problems)
+    return Checked(study, tuple(bases), tuple(drawn), tuple(asked))
+
+
+def engine_of(base: BaseModel, bits: int) -> Engine:
+    """The engine that evaluates a base at given bits."""
+    if base.name.startswith(files.SCRIPTED):
+        return Engine("scripted", "none")
+    return Engine("builtin", "float32" if bits == 32 else "bfloat16")  # noqa: PLR2004
+
+
+def check_space(
+    root: Path, train: Sequence[TrainCell], evals: Sequence[EvalCell], checked: Checked
+) -> None:
+    """Refuse a sweep whose results cannot be written or do not fit on the disk.
+
+    Args:
+        root: the results folder; it need not exist.
+        train, evals: the cells still to be computed.
+        checked: the study they come from.
+
+    Raises:
+        StoreError: not a folder, not writable, or fewer bytes free than a low estimate needs.
+    """
+    parent = root
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise StoreError(f"{parent}: is a file, expected a folder", "choose another --out")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise StoreError(f"{parent}: no permission to write", "choose another --out")
+    paths = {base.identity: base.path for base in checked.bases}
+    items = {asked.subset.items: len(asked.items) for asked in checked.asked}
+    adapters = [files.adapter_bytes(paths[cell.base], cell) for cell in train]
+    needed = sum(adapters) + max(adapters, default=0) * (_ADAPTER_COPIES - 1)
+    for cell in evals:
+        needed += _BYTES_PER_CELL + _BYTES_PER_ANSWER * items[cell.items]
+    for content in (*checked.drawn, *checked.asked):
+        needed += _content_bytes(content)
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise StoreError(
+            f"{root}: the results need about {_megabytes(needed)}, "
+            f"{_megabytes(free)} are free on its disk",
+            "free some space or choose another --out",
+        )
+
+
+def _bases(
+    study: Study, locks: Mapping[str, str], problems: list[MapleError]
+) -> list[BaseModel]:
+    bases: list[BaseModel] = []
+    for index, name in enumerate(study.base.models):
+        try:
+            bases.append(files.resolve(name, _commit(locks.get(name))))
+        except MapleError as error:
+            problems.append(MapleError(f"base.models[{index}]: {error.what}", error.hint))
+    return bases
+
+
+def _commit(identity: str | None) -> str | None:
+    """The commit in a hub identity ("hub:<id>@<commit>"); local files have none to lock."""
+    if identity is None or not identity.startswith("hub:"):
+        return None
+    return identity.rpartition("@")[2]
+
+
+def _draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) -> list[Drawn]:
+    drawn: list[Drawn] = []
+    languages = tuple(sorted(train.languages))
+    for index, name in enumerate(train.sources):
+        try:
+            rows = select(SOURCES[name], languages, train.rows, train.sampling_seed, folder)
+        except MapleError as error:
+            problems.append(MapleError(f"train.sources[{index}] ({name}): {error.what}", error.hint))
+            continue
+        data = TrainingData(name, languages, len(rows), rows_hash(rows))
+        drawn.append(Drawn(data, tuple(rows)))
+    return drawn
+
+
+def _ask(
+    study: Study, section: TaskSection, folder: Path | None, problems: list[MapleError]
+) -> list[Asked]:
+    task = TASKS[section.name]
+    asked: list[Asked] = []
+    for name in section.subsets:
+        where = f"{section.name}/{name}"
+        try:
+            made = _asked(task, section, name, folder)
+            _lint(study, task, made)
+        except MapleError as error:
+            problems.append(MapleError(f"{where}: {error.what}", error.hint))
+            continue
+        asked.append(made)
+    return asked
+
+
+def _asked(task: Task, section: TaskSection, name: str, folder: Path | None) -> Asked:
+    items = fixed_order(task.examples(section.dataset, name, folder))
+    pool = fixed_order(task.exemplar_pool(section.dataset, name, folder)) if section.n_shot else []
+    metrics = tuple(
+        Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics
+    )
+    subset = Subset(
+        task=task.name,
+        dataset=section.dataset,
+        subset=name,
+        items=_items_hash(items),
+        prompt=section.prompt,
+        prompt_hash=content_hash(task.prompt_text(name, section.prompt)),
+        n_shot=section.n_shot,
+        pool=_items_hash(pool) if section.n_shot else None,
+        max_new_tokens=task.max_new_tokens,
+        metrics=metrics,
+    )
+    return Asked(subset, tuple(items), tuple(pool))
+
+
+def fixed_order(examples: Sequence[Example]) -> list[Example]:
+    """The order in which a subset is always answered: by hash of the example id.
+
+    A limited run is a prefix of it: the same items in every language of a parallel set, spread
+    over passages instead of taken from the first few.
+    """
+    return sorted(
+        examples, key=lambda example: hashlib.sha256(example.example_id.encode()).digest()
+    )
+
+
+def _items_hash(examples: Sequence[Example]) -> str:
+    return content_hash(schemas.items_table(examples).to_pylist())
+
+
+def _lint(study: Study, task: Task, asked: Asked) -> None:
+    """Raises DataError with every violation of prompts, exemplars and metrics of a subset."""
+    subset = asked.subset
+    seed = study.evaluate.exemplar_seed if study.evaluate else 0
+    shots = exemplars_for(subset, asked.pool, seed)
+    scored = {item.cluster_id for item in asked.items} | {item.example_id for item in asked.items}
+    problems = [
+        f"exemplar {shot.example_id} shares its passage with a scored item"
+        for shot in shots
+        if shot.cluster_id in scored or shot.example_id in scored
+    ]
+    items = [*shots, *asked.items]
+    prompted = [task.render(item, subset.subset, subset.prompt) for item in items]
+    language = task.language(subset.subset)
+    problems += lint(items, prompted, language)
+    if task.max_new_tokens is not None:
+        problems += qa.self_test(language)
+    if problems:
+        shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])  # noqa: PLR2004
+        raise DataError(f"{len(problems)} violations: " + "; ".join(shown))
+
+
+def exemplars_for(subset: Subset, pool: Sequence[Example], seed: int) -> list[Example]:
+    """The exemplars an eval cell of this subset will use."""
+    cell = EvalCell(
+        train_id="",
+        eval_bits=16,
+        engine="",
+        compute_dtype="",
+        task=subset.task,
+        dataset=subset.dataset,
+        subset=subset.subset,
+        items=subset.items,
+        prompt=subset.prompt,
+        prompt_hash=subset.prompt_hash,
+        n_shot=subset.n_shot,
+        exemplar_pool=subset.pool,
+        exemplar_seed=seed,
+        decoding="",
+        max_new_tokens=subset.max_new_tokens,
+        truncation="refuse",
+    )
+    return exemplars_of(cell, pool)
+
+
+def template_hash() -> str:
+    """Hash of the training template."""
+    return content_hash(training.template_text())
+
+
+def _content_bytes(content: Drawn | Asked) -> int:
+    """Upper bound of what rows or items take in the store: their text, uncompressed."""
+    if isinstance(content, Drawn):
+        return sum(len(row.instruction + row.input + row.output) * 3 for row in content.rows)
+    return sum(
+        sum(map(len, (*item.fields.values(), *item.choices, *item.golds))) * 3
+        for item in (*content.items, *content.pool)
+    )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,194 @@
+"""From a checked study to cells, and from cells to what is still to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from maple import provenance
+from maple.models import files
+from maple.records import BaseModel, EvalCell, EvalWork, TrainWork, Unit
+from maple.store import PlanFile, Record, Store
+from maple.study.config import Study
+from maple.study.grid import Grid, eval_bits, grid, train_cells
+from maple.study.identity import IDENTITY_VERSION
+from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
+from maple.tasks import TASKS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked study with its cells.
+
+    Attributes:
+        limit: items a subset; None for all.
+    """
+
+    checked: Checked
+    grid: Grid
+    limit: int | None
+
+    def items(self, cell: EvalCell) -> int:
+        """Items that an eval cell answers under the limit."""
+        sizes = {asked.subset.items: len(asked.items) for asked in self.checked.asked}
+        size = sizes[cell.items]
+        return size if self.limit is None else min(size, self.limit)
+
+
+def make(study: Study, folder: Path | None, limit: int | None, store: Store | None) -> Plan:
+    """Check a study and lay out its cells. Writes nothing.
+
+    Args:
+        study: canonicalised by `study.load`.
+        folder: release files; None to read from the hub.
+        limit: items a subset, over the study's own; None to leave it to the study.
+        store: where results will go: its earlier plan locks revisions, its disk must suffice.
+
+    Raises:
+        StudyError: everything that is wrong with the study, at once.
+        StoreError: the store cannot hold the results.
+    """
+    earlier = store.plan() if store is not None else None
+    locks = {base.name: base.identity for base in earlier.bases} if earlier else {}
+    checked = check(study, folder, locks)
+    trained = train_cells(
+        study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
+    )
+    bases = {base.identity: base for base in checked.bases}
+    engines = {
+        (cell.base, bits): engine_of(bases[cell.base], bits)
+        for cell in trained.values()
+        for bits in eval_bits(study, cell)
+    }
+    cells = grid(study, trained, [asked.subset for asked in checked.asked], engines)
+    if limit is None and study.evaluate is not None:
+        limit = study.evaluate.limit
+    plan = Plan(checked, cells, limit)
+    if store is not None:
+        todo = Todo(plan, store)
+        train = [work.cell for work in todo.train()]
+        check_space(store.root, train, [work.cell for work in todo.evals()], checked)
+    return plan
+
+
+def commit(plan: Plan, store: Store, study_text: bytes) -> None:
+    """Write the plan, its items and its training rows: from here on the store is enough."""
+    for drawn in plan.checked.drawn:
+        store.put_rows(drawn.data.source, drawn.data.content, drawn.rows)
+    for asked in plan.checked.asked:
+        subset = asked.subset
+        store.put_items(subset.task, subset.subset, subset.items, asked.items)
+        if subset.pool is not None:
+            store.put_items(subset.task, subset.subset, subset.pool, asked.pool)
+    store.put_plan(_file(plan), study_text)
+
+
+class Todo:
+    """What of a plan the store does not hold yet. Looked up anew at each call."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self._plan = plan
+        self._store = store
+
+    def train(self) -> Iterator[TrainWork]:
+        """Adapters not trained yet."""
+        for name, cell in self._plan.grid.train.items():
+            if cell.method != "none" and not is_done(self._store.train_record(name)):
+                yield TrainWork(name, cell)
+
+    def evals(self) -> Iterator[EvalWork]:
+        """Eval cells that lack responses under the plan's limit."""
+        for name, cell in self._plan.grid.evals.items():
+            record = self._store.eval_record(name, cell)
+            if not is_done(record, self._plan.items(cell)):
+                untuned = self._plan.grid.train[cell.train_id].method == "none"
+                yield EvalWork(name, cell, None if untuned else cell.train_id, self._plan.limit)
+
+    def units(self, skip: Collection[str]) -> list[Unit]:
+        """The pending cells as units, one a base and precision, ready to run in this order.
+
+        A cell evaluated at other bits than its adapter is trained at comes after that training.
+
+        Args:
+            skip: ids of cells to leave out (failed in this run, or failed with their adapter).
+        """
+        train = [work for work in self.train() if work.train_id not in skip]
+        evals = [work for work in self.evals() if work.eval_id not in skip]
+        awaited = {work.train_id: work.cell.train_bits for work in train}
+        now = [w for w in evals if awaited.get(w.cell.train_id) in {None, w.cell.eval_bits}]
+        later = [w for w in evals if awaited.get(w.cell.train_id) not in {None, w.cell.eval_bits}]
+        return [*self._group(train, now), *self._group([], later)]
+
+    def _group(self, train: list[TrainWork], evals: list[EvalWork]) -> Iterator[Unit]:
+        cells = self._plan.grid.train
+        keyed = [
+            *((work.cell.base, work.cell.train_bits or 0, 0, work) for work in train),
+            *((cells[w.cell.train_id].base, w.cell.eval_bits, 1, w) for w in evals),
+        ]
+        bases = {base.identity: base for base in self._plan.checked.bases}
+        order = {identity: index for index, identity in enumerate(bases)}
+        keyed.sort(key=lambda key: (order[key[0]], key[1], key[2]))
+        for (identity, bits), group in groupby(keyed, key=lambda key: (key[0], key[1])):
+            work = [key[3] for key in group]
+            yield Unit(
+                base=bases[identity],
+                bits=bits,
+                store=str(self._store.root),
+                train=tuple(item for item in work if isinstance(item, TrainWork)),
+                evals=tuple(item for item in work if isinstance(item, EvalWork)),
+            )
+
+
+def is_done(record: Record | None, items: int = 0) -> bool:
+    """Whether a cell's record stands for a finished cell with at least `items` answers."""
+    return record is not None and record.status == "done" and (record.n or 0) >= items
+
+
+def notes(bases: tuple[BaseModel, ...], study: Study) -> list[str]:
+    """What every reader of this study's results must know first."""
+    found: list[str] = []
+    mini = [task.name for task in (study.evaluate.task if study.evaluate else ()) if task.dataset == "mini"]
+    if mini or (study.train is not None and "mini" in study.train.sources):
+        found.append(
+            "A check of the plumbing, not evidence: this study uses the small set `mini` that "
+            "ships with the program."
+        )
+    scripted = [base.name for base in bases if base.name.startswith(files.SCRIPTED)]
+    if scripted:
+        found.append(
+            f"No model ran: {', '.join(scripted)} makes its answers up, to try out a study."
+        )
+    found += [
+        f"{base.name} was published in {base.source_precision} bits: no conclusion about bits can "
+        "be drawn from it."
+        for base in bases
+        if base.source_precision is not None
+    ]
+    return found
+
+
+def _file(plan: Plan) -> PlanFile:
+    study = plan.checked.study
+    tasks = {asked.subset.task for asked in plan.checked.asked}
+    return PlanFile(
+        identity_version=IDENTITY_VERSION,
+        maple=provenance.versions()["maple"],
+        created=provenance.utc_now(),
+        study=study.model_dump(mode="json"),
+        bases=plan.checked.bases,
+        limit=plan.limit,
+        train=dict(plan.grid.train),
+        evals=dict(plan.grid.evals),
+        scores=dict(plan.grid.scores),
+        primary_metrics={name: TASKS[name].primary_metric for name in sorted(tasks)},
+        languages={
+            f"{asked.subset.task}/{asked.subset.subset}": TASKS[asked.subset.task].language(
+                asked.subset.subset
+            )
+            for asked in plan.checked.asked
+        },
+        notes=tuple(notes(plan.checked.bases, study)),
+    )
+
