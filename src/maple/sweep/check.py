@@ -20,7 +20,7 @@ from maple.prompts import training
 from maple.prompts.lint import lint
 from maple.protocols import Task
 from maple.records import BaseModel, EvalCell, Example, InstructionRow, TrainCell
-from maple.store import Store, schemas
+from maple.store import schemas
 from maple.study.config import Study, TaskSection, TrainSection
 from maple.study.grid import Engine, Metric, Subset, TrainingData
 from maple.study.identity import content_hash
@@ -95,7 +95,7 @@ def engine_of(base: BaseModel, bits: int) -> Engine:
     """The engine that evaluates a base at given bits."""
     if base.name.startswith(files.SCRIPTED):
         return Engine("scripted", "none")
-    return Engine("builtin", "float32" if bits == 32 else "bfloat16")  # noqa: PLR2004
+    return Engine("builtin", "float32" if bits == 32 else "bfloat16")
 
 
 def check_space(
@@ -135,9 +135,7 @@ def check_space(
         )
 
 
-def _bases(
-    study: Study, locks: Mapping[str, str], problems: list[MapleError]
-) -> list[BaseModel]:
+def _bases(study: Study, locks: Mapping[str, str], problems: list[MapleError]) -> list[BaseModel]:
     bases: list[BaseModel] = []
     for index, name in enumerate(study.base.models):
         try:
@@ -161,7 +159,9 @@ def _draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) 
         try:
             rows = select(SOURCES[name], languages, train.rows, train.sampling_seed, folder)
         except MapleError as error:
-            problems.append(MapleError(f"train.sources[{index}] ({name}): {error.what}", error.hint))
+            problems.append(
+                MapleError(f"train.sources[{index}] ({name}): {error.what}", error.hint)
+            )
             continue
         data = TrainingData(name, languages, len(rows), rows_hash(rows))
         drawn.append(Drawn(data, tuple(rows)))
@@ -188,9 +188,7 @@ def _ask(
 def _asked(task: Task, section: TaskSection, name: str, folder: Path | None) -> Asked:
     items = fixed_order(task.examples(section.dataset, name, folder))
     pool = fixed_order(task.exemplar_pool(section.dataset, name, folder)) if section.n_shot else []
-    metrics = tuple(
-        Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics
-    )
+    metrics = tuple(Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics)
     subset = Subset(
         task=task.name,
         dataset=section.dataset,
@@ -239,7 +237,7 @@ def _lint(study: Study, task: Task, asked: Asked) -> None:
     if task.max_new_tokens is not None:
         problems += qa.self_test(language)
     if problems:
-        shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])  # noqa: PLR2004
+        shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])
         raise DataError(f"{len(problems)} violations: " + "; ".join(shown))
 
 

@@ -106,19 +106,31 @@ class Todo:
                 untuned = self._plan.grid.train[cell.train_id].method == "none"
                 yield EvalWork(name, cell, None if untuned else cell.train_id, self._plan.limit)
 
+    def held(self) -> set[str]:
+        """Ids of pending cells that a live process works on."""
+        pending = [work.train_id for work in self.train()]
+        pending += [work.eval_id for work in self.evals()]
+        return {name for name in pending if self._store.holder(name) is not None}
+
     def units(self, skip: Collection[str]) -> list[Unit]:
         """The pending cells as units, one a base and precision, ready to run in this order.
 
         A cell evaluated at other bits than its adapter is trained at comes after that training.
 
         Args:
-            skip: ids of cells to leave out (failed in this run, or failed with their adapter).
+            skip: ids of cells to leave out (failed in this sweep, or held by somebody else);
+                cells that need the adapter of such a cell are left out with it.
         """
-        train = [work for work in self.train() if work.train_id not in skip]
-        evals = [work for work in self.evals() if work.eval_id not in skip]
-        awaited = {work.train_id: work.cell.train_bits for work in train}
-        now = [w for w in evals if awaited.get(w.cell.train_id) in {None, w.cell.eval_bits}]
-        later = [w for w in evals if awaited.get(w.cell.train_id) not in {None, w.cell.eval_bits}]
+        awaited = {work.train_id: work for work in self.train()}
+        train = [work for name, work in awaited.items() if name not in skip]
+        now: list[EvalWork] = []
+        later: list[EvalWork] = []
+        for work in self.evals():
+            first = awaited.get(work.cell.train_id)
+            if work.eval_id in skip or (first is not None and first.train_id in skip):
+                continue
+            same = first is None or first.cell.train_bits == work.cell.eval_bits
+            (now if same else later).append(work)
         return [*self._group(train, now), *self._group([], later)]
 
     def _group(self, train: list[TrainWork], evals: list[EvalWork]) -> Iterator[Unit]:
@@ -149,7 +161,11 @@ def is_done(record: Record | None, items: int = 0) -> bool:
 def notes(bases: tuple[BaseModel, ...], study: Study) -> list[str]:
     """What every reader of this study's results must know first."""
     found: list[str] = []
-    mini = [task.name for task in (study.evaluate.task if study.evaluate else ()) if task.dataset == "mini"]
+    mini = [
+        task.name
+        for task in (study.evaluate.task if study.evaluate else ())
+        if task.dataset == "mini"
+    ]
     if mini or (study.train is not None and "mini" in study.train.sources):
         found.append(
             "A check of the plumbing, not evidence: this study uses the small set `mini` that "
@@ -191,4 +207,3 @@ def _file(plan: Plan) -> PlanFile:
         },
         notes=tuple(notes(plan.checked.bases, study)),
     )
-

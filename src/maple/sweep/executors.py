@@ -1,0 +1,75 @@
+"""Running units in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+from pydantic import TypeAdapter
+
+from maple.records import Unit
+from maple.store import files
+
+UNIT = TypeAdapter(Unit)
+_LOG_TAIL_BYTES = 4_000
+
+
+class LocalExecutor:
+    """One child process after the other on this machine.
+
+    Args:
+        folder: where unit files and their logs go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(self, units: Iterable[Unit], on_event: Callable[[Mapping[str, object]], None]) -> None:
+        """Run every unit to its end; see `protocols.Executor`.
+
+        The last event of a unit is {"event": "exit", "status": exit status (negative: killed by
+        that signal), "log": last lines of the child's log}.
+        """
+        for unit in units:
+            content = UNIT.dump_json(unit)
+            path = self._folder / f"{sha256(content).hexdigest()[:16]}.json"
+            files.write_bytes(path, content)
+            log = path.with_suffix(".log")
+            with files.explained(log), log.open("wb") as stderr:
+                status = _run(path, stderr, on_event)
+            on_event({"event": "exit", "status": status, "log": _tail(log)})
+
+
+def _run(unit: Path, stderr: IO[bytes], on_event: Callable[[Mapping[str, object]], None]) -> int:
+    # The child reads its end of this pipe: when we die, however, it sees the end and dies too.
+    child = subprocess.Popen(
+        [sys.executable, "-m", "maple.worker", str(unit), "--die-with-parent"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        # Ctrl-C reaches only us; we end the child in an orderly way.
+        start_new_session=True,
+    )
+    try:
+        if child.stdout is None:
+            raise RuntimeError("the child was started with a pipe")
+        for line in child.stdout:
+            on_event(json.loads(line))
+        return child.wait()
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _tail(log: Path) -> str:
+    content = log.read_bytes()[-_LOG_TAIL_BYTES:]
+    return content.decode("utf-8", errors="replace").strip()

@@ -1,0 +1,170 @@
+"""Running a plan until nothing is left to do that can be done."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from maple import provenance
+from maple.errors import MapleError
+from maple.evaluate.scores import score
+from maple.protocols import Executor
+from maple.records import EvalCell, Failure, TrainCell, Unit
+from maple.store import Store
+from maple.sweep.plan import Plan, Todo, is_done
+from maple.sweep.unit import death_record
+from maple.tasks import TASKS
+
+_POLL_SECONDS = 2.0
+"""How often a sweep looks whether cells that another sweep works on are finished."""
+
+OnEvent = Callable[[Mapping[str, object]], None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one sweep did.
+
+    Attributes:
+        done: ids of the cells that this sweep finished.
+        failed: message by id of the cells that failed in this sweep.
+        scored: score cells written.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    scored: int = 0
+
+
+def run(plan: Plan, store: Store, executor: Executor, on_event: OnEvent) -> Outcome:
+    """Work on a plan until every cell is done or has failed in this sweep.
+
+    Cells that failed in an earlier sweep are tried again. Cells that another live sweep works on
+    are waited for.
+
+    Args:
+        plan: committed to `store`.
+        store: the results folder.
+        executor: runs the units.
+        on_event: receives the workers' events and {"event": "waiting", "count": n}.
+    """
+    watch = _Watch(plan, store, on_event)
+    todo = Todo(plan, store)
+    while True:
+        held = todo.held()
+        failed = set(watch.outcome.failed)
+        units = todo.units(failed | held)
+        for unit in units:
+            watch.unit = unit
+            executor.run([unit], watch)
+            watch.outcome.scored += score_missing(plan, store)
+        if units:
+            continue
+        if not held - failed:
+            break
+        on_event({"event": "waiting", "count": len(held - failed)})
+        time.sleep(_POLL_SECONDS)
+    watch.outcome.scored += score_missing(plan, store)
+    store.write_index()
+    return watch.outcome
+
+
+def score_missing(plan: Plan, store: Store) -> int:
+    """Score every finished eval cell that lacks a metric; the number of score cells written."""
+    written = 0
+    for name, cell in plan.grid.scores.items():
+        source = plan.grid.evals[cell.eval_id]
+        if not is_done(store.eval_record(cell.eval_id, source)):
+            continue
+        scored = store.scores(name, cell)
+        if scored is not None and scored.num_rows == store.count(cell.eval_id, source):
+            continue
+        rows = store.responses(cell.eval_id, source).to_pylist()
+        items = store.items(source.task, source.subset, source.items)
+        examples = {item.example_id: item for item in items}
+        scores = score(TASKS[source.task], source, cell.metric, examples, rows)
+        store.put_scores(name, cell, [row["example_id"] for row in rows], scores)
+        written += 1
+    return written
+
+
+class _Watch:
+    """Follows the events of workers and writes the records of those that die."""
+
+    def __init__(self, plan: Plan, store: Store, on_event: OnEvent) -> None:
+        self.outcome = Outcome()
+        self.unit: Unit | None = None
+        self._plan = plan
+        self._store = store
+        self._on_event = on_event
+        self._current: str | None = None
+        self._loading = False
+        self._started = ""
+
+    def __call__(self, event: Mapping[str, object]) -> None:
+        kind = event["event"]
+        name = str(event.get("id", ""))
+        if kind == "start":
+            self._current, self._started = name, provenance.utc_now()
+        elif kind in {"load", "loaded"}:
+            self._loading = kind == "load"
+        elif kind == "done":
+            self.outcome.done.append(name)
+        elif kind == "failed":
+            self._failed(name, str(event["message"]))
+        elif kind == "exit":
+            self._exit(event)
+        elif kind == "error":
+            raise MapleError(str(event["message"]), str(event["hint"]))
+        if kind in {"done", "failed"}:
+            self._current = None
+        self._on_event(event)
+
+    def _failed(self, name: str, message: str) -> None:
+        self.outcome.failed[name] = message
+        if name not in self._plan.grid.train:
+            return
+        for dependent, cell in self._plan.grid.evals.items():
+            if cell.train_id == name and dependent not in self.outcome.failed:
+                self._bury(dependent, Failure(f"its adapter {name} failed to train"))
+
+    def _exit(self, event: Mapping[str, object]) -> None:
+        status = int(str(event["status"]))
+        if status == 0:
+            return
+        failure = Failure(_cause(status), str(event["log"]), status)
+        if self._loading and self.unit is not None:
+            # It would die the same way for each of them.
+            names = [work.train_id for work in self.unit.train]
+            names += [work.eval_id for work in self.unit.evals]
+        else:
+            names = [self._current] if self._current else []
+        if not names:
+            raise RuntimeError(f"a worker ended without work: {failure.message}\n{failure.detail}")
+        for name in names:
+            self._bury(name, failure)
+        self._current, self._loading = None, False
+
+    def _bury(self, name: str, failure: Failure) -> None:
+        """Write the failed record of a cell whose process cannot, unless somebody else has it."""
+        cell: TrainCell | EvalCell
+        kind = "train" if name in self._plan.grid.train else "eval"
+        cell = self._plan.grid.train[name] if kind == "train" else self._plan.grid.evals[name]
+        lease = self._store.claim(name)
+        if lease is None:
+            return
+        with lease:
+            started = self._started or provenance.utc_now()
+            self._store.put_record(death_record(kind, name, cell, started, failure))
+        self._failed(name, failure.message)
+        self._on_event({"event": "failed", "id": name, "message": failure.message})
+
+
+def _cause(status: int) -> str:
+    if status >= 0:
+        return f"its process ended with exit status {status}"
+    name = signal.Signals(-status).name
+    hint = "; out of memory?" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{hint}"

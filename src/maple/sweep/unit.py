@@ -1,0 +1,308 @@
+"""What a worker does: the cells of one unit, one after the other, on one loaded base."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from maple import provenance
+from maple.errors import MapleError
+from maple.evaluate.responses import Part, answer, exemplars_of
+from maple.models import files
+from maple.prompts import training
+from maple.protocols import LanguageModel
+from maple.records import (
+    ChoiceResponse,
+    Cost,
+    EvalCell,
+    EvalWork,
+    Failure,
+    InstructionRow,
+    TrainCell,
+    TrainOutcome,
+    TrainWork,
+    Unit,
+)
+from maple.store import Lease, Record, Store, schemas
+from maple.sweep.plan import is_done
+from maple.tasks import TASKS
+
+Emit = Callable[[Mapping[str, object]], None]
+"""Receives events: "load", "loaded", "start", "progress", "done", "failed", "busy", "skipped"."""
+
+
+def run_unit(unit: Unit, emit: Emit) -> None:
+    """Work through a unit. A cell that fails becomes a failed record; the next one goes on.
+
+    Cells that are finished meanwhile are skipped; cells that somebody else works on are reported
+    as "busy" and left alone.
+    """
+    worker = _Worker(unit, emit)
+    for train in unit.train:
+        worker.train(train)
+    for work in unit.evals:
+        worker.evaluate(work)
+
+
+class _Worker:
+    def __init__(self, unit: Unit, emit: Emit) -> None:
+        self._unit = unit
+        self._emit = emit
+        self._store = Store(Path(unit.store))
+        self._base = _Base(unit, emit)
+
+    def train(self, work: TrainWork) -> None:
+        cell_id = work.train_id
+        lease = self._claim(cell_id, lambda: is_done(self._store.train_record(cell_id)))
+        if lease is None:
+            return
+        with lease:
+            attempt = _Attempt("train", cell_id, work.cell)
+            try:
+                record = self._trained(work, attempt)
+                lease.check()
+            except Exception as error:  # noqa: BLE001  whatever happens in a cell is its record
+                record = attempt.failed(error)
+            self._close(record)
+
+    def evaluate(self, work: EvalWork) -> None:
+        cell_id, cell = work.eval_id, work.cell
+
+        def finished() -> bool:
+            wanted = len(self._examples(work))
+            return is_done(self._store.eval_record(cell_id, cell), wanted)
+
+        if work.adapter and not is_done(self._store.train_record(work.adapter)):
+            # Failed just now, or in somebody else's hands: whoever planned this unit sees to it.
+            self._emit({"event": "busy", "id": cell_id})
+            return
+        lease = self._claim(cell_id, finished)
+        if lease is None:
+            return
+        with lease:
+            attempt = _Attempt("eval", cell_id, cell)
+            try:
+                record = self._answered(work, attempt, lease)
+                lease.check()
+            except Exception as error:  # noqa: BLE001  whatever happens in a cell is its record
+                record = attempt.failed(error)
+            self._close(record)
+
+    def _claim(self, cell_id: str, finished: Callable[[], bool]) -> Lease | None:
+        if finished():
+            self._emit({"event": "skipped", "id": cell_id})
+            return None
+        lease = self._store.claim(cell_id)
+        if lease is None:
+            self._emit({"event": "busy", "id": cell_id})
+            return None
+        # Its last holder may have finished between the look and the claim.
+        if finished():
+            lease.release()
+            self._emit({"event": "skipped", "id": cell_id})
+            return None
+        self._emit({"event": "start", "id": cell_id})
+        return lease
+
+    def _trained(self, work: TrainWork, attempt: _Attempt) -> Record:
+        cell = work.cell
+        if cell.source is None or cell.data is None:
+            raise MapleError(f"train cell {work.train_id}: names no training data")
+        rows = self._store.rows(cell.source, cell.data)
+        load_seconds = self._base.ensure()
+        meter = provenance.Meter()
+        outcome = self._base.train(
+            cell,
+            rows,
+            self._store.train_folder(work.train_id),
+            lambda progress: self._emit({"event": "progress", "id": work.train_id, **progress}),
+        )
+        cost = Cost(**meter.read(), load_seconds=load_seconds)  # type: ignore[arg-type]
+        return attempt.done(cost=cost, outcome=outcome)
+
+    def _answered(self, work: EvalWork, attempt: _Attempt, lease: Lease) -> Record:
+        cell, cell_id = work.cell, work.eval_id
+        adapter = self._adapter(work)
+        examples = self._examples(work)
+        exemplars = exemplars_of(
+            cell,
+            self._store.items(cell.task, cell.subset, cell.exemplar_pool)
+            if cell.exemplar_pool
+            else (),
+        )
+        done = self._store.responses(cell_id, cell).num_rows
+        load_seconds = self._base.ensure()
+        meter = provenance.Meter()
+        model = self._base.model
+        proof = model.proof(adapter)
+        task = TASKS[cell.task]
+        for part in answer(model, adapter, task, cell, examples, exemplars, done):
+            lease.check()
+            self._store.put_part(cell_id, cell, part.start, _rows(part))
+            reached = part.start + len(part.examples)
+            self._emit(
+                {"event": "progress", "id": cell_id, "step": reached, "steps": len(examples)}
+            )
+        cost = Cost(**meter.read(), load_seconds=load_seconds)  # type: ignore[arg-type]
+        earlier = self._store.eval_record(cell_id, cell)
+        if earlier is not None and earlier.status == "done" and earlier.cost is not None:
+            cost = _added(earlier.cost, cost)
+        table = self._store.finish_responses(cell_id, cell)
+        return attempt.done(
+            cost=cost,
+            proof=proof,
+            n=table.num_rows,
+            exemplar_ids=tuple(shot.example_id for shot in exemplars),
+        )
+
+    def _adapter(self, work: EvalWork) -> Path | None:
+        if work.adapter is None:
+            return None
+        folder = self._store.train_folder(work.adapter)
+        files.check_adapter(folder, self._unit.base)
+        return folder
+
+    def _examples(self, work: EvalWork) -> list[Any]:
+        cell = work.cell
+        return self._store.items(cell.task, cell.subset, cell.items)[: work.limit]
+
+    def _close(self, record: Record) -> None:
+        self._store.put_record(record)
+        event: dict[str, object] = {"event": record.status, "id": record.id}
+        if record.failure is not None:
+            event["message"] = record.failure.message
+        self._emit(event)
+
+
+class _Base:
+    """The unit's base model, loaded when the first cell needs it, once."""
+
+    def __init__(self, unit: Unit, emit: Emit) -> None:
+        self._unit = unit
+        self._emit = emit
+        self._scripted = unit.base.name.startswith(files.SCRIPTED)
+        self._loaded: Any = None
+        self._model: LanguageModel | None = None
+        self._error: MapleError | None = None
+
+    def ensure(self) -> float:
+        """Load the base if it is not; the seconds that took.
+
+        Raises:
+            ModelError: it cannot be loaded. Later calls repeat the error instead of trying again.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._model is not None:
+            return 0.0
+        self._emit({"event": "load", "base": self._unit.base.name, "bits": self._unit.bits})
+        start = time.monotonic()
+        try:
+            self._load()
+        except MapleError as error:
+            self._error = error
+            raise
+        self._emit({"event": "loaded"})
+        return time.monotonic() - start
+
+    @property
+    def model(self) -> LanguageModel:
+        if self._model is None:
+            raise RuntimeError("ensure() comes first")
+        return self._model
+
+    def train(
+        self, cell: TrainCell, rows: list[InstructionRow], out: Path, on_progress: Emit
+    ) -> TrainOutcome:
+        if self._scripted:
+            from maple.models.scripted import train_scripted
+
+            return train_scripted(rows, cell, out)
+        from maple.finetune.trainer import train
+
+        return train(self._loaded, [training.render(row) for row in rows], cell, out, on_progress)
+
+    def _load(self) -> None:
+        # Imported here: the scripted model must not pay for torch.
+        if self._scripted:
+            from maple.models.scripted import ScriptedModel
+
+            self._model = ScriptedModel(self._unit.base.name.removeprefix(files.SCRIPTED))
+            return
+        from maple.models.engine import TransformersModel
+        from maple.models.loading import load
+
+        self._loaded = load(self._unit.base, self._unit.bits)
+        self._model = TransformersModel(self._loaded)
+
+
+class _Attempt:
+    """One attempt at a cell: what its record says whichever way it ends."""
+
+    def __init__(self, kind: str, cell_id: str, cell: TrainCell | EvalCell) -> None:
+        self._common: dict[str, Any] = {
+            "kind": kind,
+            "id": cell_id,
+            "cell": cell,
+            "started": provenance.utc_now(),
+            "provenance": provenance.provenance(),
+        }
+
+    def done(self, **fields: object) -> Record:
+        return Record(**self._common, **fields, status="done", finished=provenance.utc_now())
+
+    def failed(self, error: Exception) -> Record:
+        known = isinstance(error, MapleError)
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        detail = "" if known else "".join(traceback.format_exception(error))
+        return failed_record(self._common, Failure(message, detail))
+
+
+def failed_record(common: Mapping[str, Any], failure: Failure) -> Record:
+    """The record of a failed attempt."""
+    return Record(**common, status="failed", finished=provenance.utc_now(), failure=failure)
+
+
+def death_record(
+    kind: str, cell_id: str, cell: TrainCell | EvalCell, started: str, failure: Failure
+) -> Record:
+    """The record of a cell whose process died without writing one."""
+    common = {
+        "kind": kind,
+        "id": cell_id,
+        "cell": cell,
+        "started": started,
+        "provenance": provenance.provenance(),
+    }
+    return failed_record(common, failure)
+
+
+def _rows(part: Part) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for example, prompted, response in zip(
+        part.examples, part.prompted, part.responses, strict=True
+    ):
+        if isinstance(response, ChoiceResponse):
+            rows.append(schemas.choice_row(example, prompted.answers, response))
+        else:
+            rows.append(schemas.generate_row(example, response))
+    return rows
+
+
+def _added(earlier: Cost, now: Cost) -> Cost:
+    """The cost of a cell whose limit was raised: both attempts together."""
+    peaks = [peak for peak in (earlier.peak_bytes, now.peak_bytes) if peak is not None]
+    energy = None
+    if earlier.energy_joules is not None and now.energy_joules is not None:
+        energy = earlier.energy_joules + now.energy_joules
+    return dataclasses.replace(
+        now,
+        seconds=earlier.seconds + now.seconds,
+        load_seconds=earlier.load_seconds + now.load_seconds,
+        peak_bytes=max(peaks, default=None),
+        energy_joules=energy,
+    )
