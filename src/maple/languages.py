@@ -218,14 +218,14 @@ def _codes() -> Mapping[str, Language]:
     import langcodes
 
     iso: dict[str, Language] = {}
-    macro: dict[str, Language] = {"no": table()["nob_Latn"]}  # CLDR maps "nb" to itself
+    macro: dict[str, Language] = {"no": table()["nob_Latn"]}  # CLDR leaves "nb" as it is
     for row in table().values():
-        for code, found in (
-            (row.iso639_3, iso),
-            (langcodes.Language.get(row.bcp47).prefer_macrolanguage().language or "", macro),
-        ):
+        tag = langcodes.Language.get(row.bcp47)
+        general = tag.prefer_macrolanguage().language or ""
+        for code, found in ((row.iso639_3, iso), (tag.language or "", iso), (general, macro)):
             # Of a language in several scripts, the bare code means the one it is mostly written in.
-            if code not in found or langcodes.Language.get(code).maximize().script == row.script:
+            likely = langcodes.Language.get(code).maximize().script
+            if code not in found or found[code].script != likely == row.script:
                 found[code] = row
     rows = table().values()
     short = {row.codes[name]: row for name in _SHORT_CODES for row in rows if name in row.codes}
@@ -234,6 +234,7 @@ def _codes() -> Mapping[str, Language]:
 
 def _by_tag(tag: str) -> Language | None:
     import langcodes  # 50 ms; `maple --help` does without
+    from langcodes.tag_parser import LanguageTagError
 
     parts = re.fullmatch(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?", tag)
     if parts is None:
@@ -246,7 +247,7 @@ def _by_tag(tag: str) -> Language | None:
         row = codes.get(code) or codes.get(langcodes.standardize_tag(code, macro=True))
         if script is None and parts[3]:
             script = langcodes.Language.get(f"{code}-{parts[3]}").maximize().script
-    except langcodes.LanguageTagError:
+    except LanguageTagError:
         return None
     if row is None or script is None or script.title() == row.script:
         return row

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from maple import provenance
 from maple.models import files
@@ -13,8 +14,10 @@ from maple.records import BaseModel, EvalCell, EvalWork, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
 from maple.study.config import Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
-from maple.study.identity import IDENTITY_VERSION
+from maple.study.identity import IDENTITY_VERSION, train_id
 from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
+from maple.sweep.external import METHOD as EXTERNAL
+from maple.sweep.external import adapter_cell, bring_in
 from maple.tasks import TASKS
 
 
@@ -24,11 +27,13 @@ class Plan:
 
     Attributes:
         limit: items a subset; None for all.
+        adapter: folder of an adapter trained elsewhere, evaluated in place of the study's own.
     """
 
     checked: Checked
     grid: Grid
     limit: int | None
+    adapter: Path | None
 
     def items(self, cell: EvalCell) -> int:
         """Items that an eval cell answers under the limit."""
@@ -37,7 +42,13 @@ class Plan:
         return size if self.limit is None else min(size, self.limit)
 
 
-def make(study: Study, folder: Path | None, limit: int | None, store: Store | None) -> Plan:
+def make(
+    study: Study,
+    folder: Path | None,
+    limit: int | None,
+    store: Store,
+    adapter: Path | None = None,
+) -> Plan:
     """Check a study and lay out its cells. Writes nothing.
 
     Args:
@@ -45,17 +56,22 @@ def make(study: Study, folder: Path | None, limit: int | None, store: Store | No
         folder: release files; None to read from the hub.
         limit: items a subset, over the study's own; None to leave it to the study.
         store: where results will go: its earlier plan locks revisions, its disk must suffice.
+        adapter: evaluate this PEFT folder on the study's one base, instead of the untuned base.
 
     Raises:
         StudyError: everything that is wrong with the study, at once.
         StoreError: the store cannot hold the results.
     """
-    earlier = store.plan() if store is not None else None
+    earlier = store.plan()
     locks = {base.name: base.identity for base in earlier.bases} if earlier else {}
     checked = check(study, folder, locks)
-    trained = train_cells(
-        study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
-    )
+    if adapter is None:
+        trained = train_cells(
+            study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
+        )
+    else:
+        cell = adapter_cell(checked.bases[0], adapter)
+        trained = {train_id(cell): cell}
     bases = {base.identity: base for base in checked.bases}
     engines = {
         (cell.base, bits): engine_of(bases[cell.base], bits)
@@ -65,16 +81,19 @@ def make(study: Study, folder: Path | None, limit: int | None, store: Store | No
     cells = grid(study, trained, [asked.subset for asked in checked.asked], engines)
     if limit is None and study.evaluate is not None:
         limit = study.evaluate.limit
-    plan = Plan(checked, cells, limit)
-    if store is not None:
-        todo = Todo(plan, store)
-        train = [work.cell for work in todo.train()]
-        check_space(store.root, train, [work.cell for work in todo.evals()], checked)
+    plan = Plan(checked, cells, limit, adapter)
+    todo = Todo(plan, store)
+    train = [work.cell for work in todo.train()]
+    check_space(store.root, train, [work.cell for work in todo.evals()], checked)
     return plan
 
 
 def commit(plan: Plan, store: Store, study_text: bytes) -> None:
     """Write the plan, its items and its training rows: from here on the store is enough."""
+    if plan.adapter is not None:
+        for name, cell in plan.grid.train.items():
+            if not is_done(store.train_record(name)):
+                bring_in(store, name, cell, plan.adapter)
     for drawn in plan.checked.drawn:
         store.put_rows(drawn.data.source, drawn.data.content, drawn.rows)
     for asked in plan.checked.asked:
@@ -95,7 +114,8 @@ class Todo:
     def train(self) -> Iterator[TrainWork]:
         """Adapters not trained yet."""
         for name, cell in self._plan.grid.train.items():
-            if cell.method != "none" and not is_done(self._store.train_record(name)):
+            made_here = cell.method not in {"none", EXTERNAL}
+            if made_here and not is_done(self._store.train_record(name)):
                 yield TrainWork(name, cell)
 
     def evals(self) -> Iterator[EvalWork]:
@@ -151,6 +171,59 @@ class Todo:
                 train=tuple(item for item in work if isinstance(item, TrainWork)),
                 evals=tuple(item for item in work if isinstance(item, EvalWork)),
             )
+
+
+def describe(plan: Plan, store: Store) -> dict[str, Any]:
+    """A plan for people and machines: notes, a row a train cell, a row a task and precision.
+
+    Returns:
+        JSON-ready: "notes", "train", "evaluate", "bases", "total".
+    """
+    todo = Todo(plan, store)
+    pending = {work.train_id for work in todo.train()} | {work.eval_id for work in todo.evals()}
+    grid = plan.grid
+    train = [
+        {
+            "cell": name,
+            "base": cell.base_name,
+            "method": cell.method,
+            "r": cell.r,
+            "lora_alpha": cell.lora_alpha,
+            "bits": cell.train_bits,
+            "source": cell.source,
+            "rows": cell.rows,
+            "seed": cell.seed,
+            "state": "to do" if name in pending else "done",
+        }
+        for name, cell in grid.train.items()
+        if cell.method != "none"
+    ]
+    evaluate = []
+    kinds = sorted({(cell.task, cell.eval_bits) for cell in grid.evals.values()})
+    for task, bits in kinds:
+        cells = {
+            name: cell
+            for name, cell in grid.evals.items()
+            if (cell.task, cell.eval_bits) == (task, bits)
+        }
+        untuned = [c for c in cells.values() if grid.train[c.train_id].method == "none"]
+        evaluate.append(
+            {
+                "task": task,
+                "bits": bits,
+                "cells": len(cells),
+                "untuned": len(untuned),
+                "to do": sum(name in pending for name in cells),
+                "items": sum(plan.items(cell) for cell in cells.values()),
+            }
+        )
+    return {
+        "notes": notes(plan.checked.bases, plan.checked.study),
+        "bases": [asdict(base) for base in plan.checked.bases],
+        "train": train,
+        "evaluate": evaluate,
+        "total": f"{len(train)} adapters, {len(grid.evals)} eval cells, {len(pending)} to compute",
+    }
 
 
 def is_done(record: Record | None, items: int = 0) -> bool:

@@ -252,7 +252,7 @@ class _Attempt:
             "provenance": provenance.provenance(),
         }
 
-    def done(self, **fields: object) -> Record:
+    def done(self, **fields: Any) -> Record:
         return Record(**self._common, **fields, status="done", finished=provenance.utc_now())
 
     def failed(self, error: Exception) -> Record:

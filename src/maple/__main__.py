@@ -1,0 +1,5 @@
+"""`python -m maple`."""
+
+from maple.cli import main
+
+main()

@@ -1,0 +1,413 @@
+"""The command line. Thin: it reads arguments, calls one function and shows what came back.
+
+Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 some cells failed, 2 a
+mistake in the input, 130 interrupted. Heavy imports are inside the commands, so that
+`maple --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from maple.errors import MapleError, StoreError, StudyError
+
+if TYPE_CHECKING:
+    from maple.store import Store
+    from maple.study.config import Study
+    from maple.sweep.plan import Plan
+
+app = typer.Typer(
+    help="Fine-tune open language models for many languages, and know what it did to each.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+stdout = Console(soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (TOML).")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder with release files; without it, the hub is read.")
+]
+Out = Annotated[Path | None, typer.Option(help="Results folder; default out/<name of the study>.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Items a subset; may be raised later.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Hub id, local folder, GGUF file or demo:NAME.")
+]
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    data: Data = None,
+    out: Out = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train, evaluate, score and report. The same command resumes and extends."""
+    from maple.sweep.plan import make
+
+    loaded = _load(study)
+    store = _store(out, loaded)
+    plan = make(loaded, data, limit, store)
+    _execute(plan, store, study.read_bytes(), as_json)
+
+
+@app.command()
+def plan(
+    study: StudyFile,
+    data: Data = None,
+    out: Out = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a study and show its cells. Computes and writes nothing."""
+    from maple.sweep.plan import make
+
+    loaded = _load(study)
+    store = _store(out, loaded)
+    made = make(loaded, data, limit, store)
+    _show_plan(made, store, as_json)
+
+
+@app.command()
+def status(folder: Folder, as_json: AsJson = False) -> None:
+    """How far a results folder is."""
+    from maple.sweep.progress import progress
+
+    rows = progress(_existing(folder))
+    if as_json:
+        _print_json([row.as_json() for row in rows])
+        return
+    _print_table(
+        "",
+        ["kind", "cell", "status", "items", "what"],
+        [(row.kind, row.id, row.status, row.items, row.what) for row in rows if not row.settled],
+    )
+    counts = {kind: [row.status for row in rows if row.kind == kind] for kind in ("train", "eval")}
+    for kind, states in counts.items():
+        shown = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+        stdout.print(f"{kind}: {shown or 'no cells'}")
+
+
+@app.command()
+def report(folder: Folder, as_json: AsJson = False) -> None:
+    """Write the report of a results folder again: report/index.html and tables as CSV."""
+    _report(_existing(folder), as_json)
+
+
+@app.command()
+def finetune(
+    model: Model,
+    source: Annotated[str, typer.Option(help="Training source; `maple sources` lists them.")],
+    r: Annotated[int, typer.Option(help="Rank.")] = 16,
+    lora_alpha: Annotated[str, typer.Option(help='A rule such as "2r", or a number.')] = "2r",
+    bits: Annotated[int, typer.Option(help="Precision of the frozen base: 4, 8, 16, 32.")] = 16,
+    languages: Annotated[str, typer.Option(help="Comma-separated; default all.")] = "all",
+    rows: Annotated[int | None, typer.Option(help="Rows in all; default all there are.")] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 1.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
+    batch_size: Annotated[int, typer.Option(help="Examples per optimiser step.")] = 16,
+    max_tokens: Annotated[int, typer.Option(help="Longest row in tokens.")] = 768,
+    seed: Annotated[int, typer.Option(help="Order of rows and start values.")] = 0,
+    data: Data = None,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train one LoRA adapter without a study file; prints its folder."""
+    content = {
+        "name": "finetune",
+        "seeds": [seed],
+        "base": {"models": [model]},
+        "train": {
+            "sources": [source],
+            "languages": _names(languages),
+            "r": [r],
+            "lora_alpha": _number(lora_alpha),
+            "train_bits": [bits],
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "max_tokens": max_tokens,
+            **({} if rows is None else {"rows": rows}),
+        },
+    }
+    made, store = _without_file(content, data, out, None, None)
+    _execute(made, store, _toml_note(content), as_json, report_after=False)
+    (cell_id,) = (name for name, cell in made.grid.train.items() if cell.method != "none")
+    if not as_json:
+        stdout.print(str(store.train_folder(cell_id)), markup=False)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    task: Annotated[str, typer.Option(help="Task; `maple tasks` lists them.")],
+    subset: Annotated[list[str], typer.Option(help="Subset; may be given several times.")],
+    adapter: Annotated[Path | None, typer.Option(help="PEFT folder to answer through.")] = None,
+    eval_bits: Annotated[int, typer.Option(help="Precision: 4, 8, 16, 32.")] = 16,
+    n_shot: Annotated[int, typer.Option(min=0, help="Exemplars in the prompt.")] = 4,
+    prompt: Annotated[str, typer.Option(help="Name of the prompt.")] = "native",
+    dataset: Annotated[str, typer.Option(help='"release" or "mini".')] = "release",
+    exemplar_seed: Annotated[int, typer.Option(help="Which exemplars.")] = 0,
+    data: Data = None,
+    out: Out = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate one base or adapter without a study file; prints its scores."""
+    content = {
+        "name": "evaluate",
+        "base": {"models": [model]},
+        "evaluate": {
+            "eval_bits": [eval_bits],
+            "exemplar_seed": exemplar_seed,
+            "task": [
+                {
+                    "name": task,
+                    "dataset": dataset,
+                    "subsets": "all" if subset == ["all"] else subset,
+                    "n_shot": n_shot,
+                    "prompt": prompt,
+                }
+            ],
+        },
+    }
+    made, store = _without_file(content, data, out, limit, adapter)
+    _execute(made, store, _toml_note(content), as_json)
+
+
+@app.command()
+def tasks(as_json: AsJson = False) -> None:
+    """List the tasks with their subsets, prompts and metrics."""
+    from maple.sweep.catalogue import DATASETS
+    from maple.tasks import TASKS
+
+    rows = [
+        {
+            "task": name,
+            "kind": task.kind,
+            "dataset": dataset,
+            "subsets": list(task.subsets(dataset)),
+            "prompts": list(task.prompts),
+            "metrics": list(task.metrics),
+        }
+        for name, task in TASKS.items()
+        for dataset in DATASETS
+    ]
+    _list("tasks", rows, as_json)
+
+
+@app.command()
+def languages(as_json: AsJson = False) -> None:
+    """List the languages with the facts known about them."""
+    from maple.languages import LANGUAGES
+
+    rows = [
+        {
+            "key": language.key,
+            "bcp47": language.bcp47,
+            "name": language.name,
+            "family": language.family,
+            "branch": language.branch,
+            "resource class": language.resource_class,
+            "direction": language.direction,
+            "spaced": language.spaced,
+            "in": sorted(language.codes),
+        }
+        for language in LANGUAGES.values()
+    ]
+    _list("languages", rows, as_json)
+
+
+@app.command()
+def sources(as_json: AsJson = False) -> None:
+    """List the training sources with their languages."""
+    from maple.data.sources import SOURCES
+
+    rows = [
+        {"source": name, "languages": list(source.languages)} for name, source in SOURCES.items()
+    ]
+    _list("sources", rows, as_json)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("study.toml"),
+) -> None:
+    """Write a commented study file to start from."""
+    from importlib.resources import files
+
+    if path.exists():
+        raise StudyError(f"{path}: exists already", "name another file: maple init OTHER.toml")
+    try:
+        path.write_bytes(files("maple.study").joinpath("template.toml").read_bytes())
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be written: {error.strerror}") from error
+    stderr.print(f"wrote {path}; next: maple plan {path}", markup=False)
+
+
+def main() -> None:
+    """Entry point of the `maple` command."""
+    try:
+        app()
+    except MapleError as error:
+        stderr.print("error:", style="bold red", end=" ")
+        stderr.print(str(error), markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        stderr.print("stopped; the same command resumes")
+        sys.exit(130)
+
+
+def _load(path: Path) -> Study:
+    from maple.study.load import load
+    from maple.sweep.catalogue import catalogue
+
+    return load(path, catalogue())
+
+
+def _store(out: Path | None, study: Study) -> Store:
+    from maple.store import Store
+
+    return Store(out or Path("out") / study.name)
+
+
+def _existing(folder: Path) -> Store:
+    from maple.store import Store
+
+    store = Store(folder)
+    if store.plan() is None:
+        raise StoreError(
+            f"{folder}: no results here (it has no plan.json)", "expected the --out of `maple run`"
+        )
+    return store
+
+
+def _without_file(
+    content: dict[str, Any],
+    data: Path | None,
+    out: Path | None,
+    limit: int | None,
+    adapter: Path | None,
+) -> tuple[Plan, Store]:
+    from maple.study.load import validate
+    from maple.sweep.catalogue import catalogue
+    from maple.sweep.plan import make
+
+    study = validate(content, catalogue(), where="arguments")
+    store = _store(out, study)
+    return make(study, data, limit, store, adapter), store
+
+
+def _execute(
+    plan: Plan, store: Store, study: bytes, as_json: bool, report_after: bool = True
+) -> None:
+    from maple.sweep.display import Display
+    from maple.sweep.executors import LocalExecutor
+    from maple.sweep.plan import commit
+    from maple.sweep.run import run as run_plan
+
+    commit(plan, store, study)
+    with Display(plan, store, stderr) as display:
+        outcome = run_plan(plan, store, LocalExecutor(store.root / "units"), display)
+    if report_after:
+        _report(store, as_json)
+    for cell_id, message in outcome.failed.items():
+        stderr.print(f"failed: {cell_id}: {message}", markup=False, style="red")
+    stderr.print(
+        f"{len(outcome.done)} cells computed, {outcome.scored} scored, {len(outcome.failed)} failed"
+    )
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _report(store: Store, as_json: bool) -> None:
+    from maple.report import build, summary
+
+    path = build(store)
+    found = summary(store)
+    if as_json:
+        _print_json({"report": str(path), "rows": found.rows, "notes": found.notes})
+        return
+    for note in found.notes:
+        stdout.print(note, markup=False)
+    _print_table("", found.columns, found.cells)
+    stdout.print(f"report: {path}", markup=False)
+
+
+def _show_plan(plan: Plan, store: Store, as_json: bool) -> None:
+    from maple.sweep.plan import describe
+
+    found = describe(plan, store)
+    if as_json:
+        _print_json(found)
+        return
+    for note in found["notes"]:
+        stdout.print(note, markup=False)
+    rows = [[str(value) for value in row.values()] for row in found["train"]]
+    _print_table("train cells", list(found["train"][0]) if rows else [], rows)
+    rows = [[str(value) for value in row.values()] for row in found["evaluate"]]
+    _print_table("eval cells", list(found["evaluate"][0]) if rows else [], rows)
+    stdout.print(found["total"], markup=False)
+
+
+def _list(title: str, rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        _print_json(rows)
+        return
+    shown = [[_cell(value) for value in row.values()] for row in rows]
+    _print_table(title, list(rows[0]), shown)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    rows = list(rows)
+    if not rows:
+        return
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row))
+    Console().print(table)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201  data goes to stdout
+
+
+def _names(text: str) -> str | list[str]:
+    return text if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _toml_note(content: dict[str, Any]) -> bytes:
+    """What stands where a study file would, for a run that had none."""
+    arguments = json.dumps(content, ensure_ascii=False)
+    return f"# made from arguments, not from a study file\n# {arguments}\n".encode()

@@ -1,0 +1,86 @@
+"""How far a store is, cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from maple.records import EvalCell, TrainCell
+from maple.store import PlanFile, Record, Store
+
+
+@dataclass(frozen=True, slots=True)
+class CellStatus:
+    """One cell's state.
+
+    Attributes:
+        status: "done", "failed", "running" (under a live lease) or "pending".
+        items: answered items of an eval cell; "" for a train cell.
+        what: the cell in words, and the first line of the reason where it failed.
+    """
+
+    kind: str
+    id: str
+    status: str
+    items: str
+    what: str
+
+    @property
+    def settled(self) -> bool:
+        """Nothing to look at: done."""
+        return self.status == "done"
+
+    def as_json(self) -> dict[str, str]:
+        """As plain values."""
+        return asdict(self)
+
+
+def progress(store: Store) -> list[CellStatus]:
+    """The state of every cell of a store's plan, in working order.
+
+    Raises:
+        StoreError: the plan or a record cannot be read.
+    """
+    plan = store.plan()
+    if plan is None:
+        return []
+    found: list[CellStatus] = []
+    for name, cell in plan.train.items():
+        if cell.method != "none":
+            record = store.train_record(name)
+            found.append(_status(store, "train", name, record, describe_train(cell), ""))
+    for name, cell in plan.evals.items():
+        record = store.eval_record(name, cell)
+        what = describe_eval(plan, cell)
+        items = str(store.responses(name, cell).num_rows)
+        found.append(_status(store, "eval", name, record, what, items))
+    return found
+
+
+def describe_train(cell: TrainCell) -> str:
+    """A train cell in words."""
+    if cell.method == "none":
+        return f"{cell.base_name}, untuned"
+    if cell.r is None:
+        return f"{cell.base_name}, adapter {cell.source}"
+    return (
+        f"{cell.base_name}, {cell.method} r={cell.r}, {cell.train_bits} bits, "
+        f"{cell.source}, seed {cell.seed}"
+    )
+
+
+def describe_eval(plan: PlanFile, cell: EvalCell) -> str:
+    """An eval cell in words."""
+    trained = describe_train(plan.train[cell.train_id])
+    return f"{cell.task}/{cell.subset} at {cell.eval_bits} bits: {trained}"
+
+
+def _status(
+    store: Store, kind: str, name: str, record: Record | None, what: str, items: str
+) -> CellStatus:
+    if store.holder(name) is not None:
+        return CellStatus(kind, name, "running", items, what)
+    if record is None:
+        return CellStatus(kind, name, "pending", items, what)
+    if record.failure is not None:
+        what += f" - {record.failure.message.splitlines()[0]}"
+    return CellStatus(kind, name, record.status, items, what)

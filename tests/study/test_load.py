@@ -1,0 +1,123 @@
+"""A study's mistakes are all found, each with its place and a hint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maple.errors import StudyError
+from maple.study.load import Catalogue, KnownTask, load
+
+CATALOGUE = Catalogue(
+    tasks={
+        "xcopa": KnownTask(
+            {"release": ["ita_Latn", "swh_Latn", "zho_Hans"], "mini": ["eng_Latn"]},
+            ["native", "english"],
+        )
+    },
+    sources={"multialpaca": ["jpn_Jpan", "por_Latn", "spa_Latn"]},
+)
+GOOD = """
+name = "s"
+seeds = [0, 1]
+[base]
+models = ["demo:gemma-3-270m"]
+[train]
+sources = ["multialpaca"]
+languages = ["ja", "es"]
+r = [8, 16]
+lora_alpha = "2r"
+train_bits = [4, 16]
+[evaluate]
+[[evaluate.task]]
+name = "xcopa"
+subsets = ["it", "zh"]
+n_shot = 4
+"""
+
+
+def read(folder: Path, text: str) -> object:
+    path = folder / "s.toml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, CATALOGUE)
+
+
+def message(folder: Path, text: str) -> str:
+    with pytest.raises(StudyError) as caught:
+        read(folder, text)
+    return str(caught.value).replace(str(folder), "")
+
+
+def test_languages_and_all_are_spelled_out(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(GOOD, encoding="utf-8")
+    study = load(path, CATALOGUE)
+    assert study.train is not None
+    assert study.evaluate is not None
+    assert study.train.languages == ["jpn_Jpan", "spa_Latn"]
+    assert study.evaluate.task[0].subsets == ["ita_Latn", "zho_Hans"]
+    assert study.train.alpha(8) == 16.0
+    path.write_text(GOOD.replace('["it", "zh"]', '"all"'), encoding="utf-8")
+    study = load(path, CATALOGUE)
+    assert study.evaluate is not None
+    assert study.evaluate.task[0].subsets == ["ita_Latn", "swh_Latn", "zho_Hans"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("r = [8, 16]", "r = [0]", "s.toml: train.r[0]: got 0, input should be greater"),
+        ("r = [8, 16]", "r = [8, 8]", "lists 8 more than once"),
+        ("r = [8, 16]", "r = [2000]", "less than or equal to 1024"),
+        ("r = [8, 16]", 'r = ["8"]', "train.r[0]: got '8', input should be a valid integer"),
+        ("train_bits = [4, 16]", "train_bits = [5]", "train.train_bits[0]: got 5"),
+        ('lora_alpha = "2r"', "", "train.lora_alpha: is missing"),
+        ('lora_alpha = "2r"', 'lora_alpha = "rr"', 'expected a rule such as "2r"'),
+        ("seeds = [0, 1]", "seed = 1", "seed: unknown key"),
+        ("n_shot = 4", "n_shots = 4", "did you mean 'n_shot'?"),
+        ("n_shot = 4", "n_shot = -1", "evaluate.task[0].n_shot: got -1"),
+        ('name = "xcopa"', 'name = "xcopas"', "unknown task 'xcopas'"),
+        ('"it", "zh"', '"it", "xx-nope"', "evaluate.task[0].subsets[1]"),
+        ('"it", "zh"', '"it", "de"', "xcopa (release) has no deu_Latn ('de')"),
+        ('"it", "zh"', '"it", "ita"', "ita_Latn is listed twice"),
+        ('"ja", "es"', '"ja", "it"', "multialpaca has no ita_Latn"),
+        ('"multialpaca"', '"multialpacca"', "did you mean 'multialpaca'?"),
+        ("[evaluate]", '[evaluate]\neval_bits = "trained"', "evaluate.eval_bits"),
+        ('name = "s"', 'name = "a/b"', "name: got 'a/b'"),
+        ("n_shot = 4", 'n_shot = 4\nprompt = "formal"', "unknown prompt of xcopa 'formal'"),
+        ("n_shot = 4", 'n_shot = 4\ndataset = "dev"', "evaluate.task[0].dataset: got 'dev'"),
+        ("n_shot = 4", "n_shot = ", "is not valid TOML"),
+    ],
+)
+def test_each_mistake_names_its_place(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in GOOD
+    assert expected in message(tmp_path, GOOD.replace(old, new))
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace('"it", "zh"', '"de", "qq"').replace('"ja"', '"fr"')
+    found = message(tmp_path, text)
+    assert found.startswith("3 problems:")
+    text = GOOD.replace("r = [8, 16]", "r = [0, -1]\nrnk = 3").replace("n_shot = 4", "")
+    found = message(tmp_path, text)
+    assert found.startswith("4 problems:")
+    assert "did you mean" in found
+
+
+def test_a_study_must_say_something(tmp_path: Path) -> None:
+    assert "neither [train] nor [evaluate]" in message(
+        tmp_path, 'name = "s"\n[base]\nmodels = ["m"]\n'
+    )
+    only_evaluate = GOOD[: GOOD.index("[train]")] + GOOD[GOOD.index("[evaluate]") :]
+    assert '"as trained", but there is no [train]' in message(tmp_path, only_evaluate)
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no such study file"):
+        load(tmp_path / "none.toml", CATALOGUE)
+    with pytest.raises(StudyError, match="cannot be read"):
+        load(tmp_path, CATALOGUE)
+    (tmp_path / "latin.toml").write_bytes('name = "é"'.encode("latin-1"))
+    with pytest.raises(StudyError, match="cannot be read"):
+        load(tmp_path / "latin.toml", CATALOGUE)
