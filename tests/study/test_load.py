@@ -99,7 +99,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     text = GOOD.replace('"it", "zh"', '"de", "qq"').replace('"ja"', '"fr"')
     found = message(tmp_path, text)
     assert found.startswith("3 problems:")
-    text = GOOD.replace("r = [8, 16]", "r = [0, -1]\nrnk = 3").replace("n_shot = 4", "")
+    text = GOOD.replace("r = [8, 16]", "r = [0, -1]\nbatch_sizes = 3").replace("n_shot = 4", "")
     found = message(tmp_path, text)
     assert found.startswith("4 problems:")
     assert "did you mean" in found
