@@ -164,6 +164,14 @@ class Task(Protocol):
         """Version of a metric and the name of the language rules it applies to a subset."""
         ...
 
+    def lint(self, examples: Sequence[Example], subset: str, prompt: str) -> list[str]:
+        """Problems of the items' prompts, a line each; none where all is well."""
+        ...
+
+    def remarks(self, examples: Sequence[Example]) -> list[str]:
+        """What a report must say about the data of a subset, in plain words."""
+        ...
+
 
 class TrainingSource(Protocol):
     """A set of instruction data."""

@@ -16,8 +16,8 @@ from maple.errors import DataError, MapleError, StoreError, StudyError
 from maple.evaluate.responses import exemplars_of
 from maple.metrics import qa
 from maple.models import files
+from maple.models.adapter_files import module_shapes
 from maple.prompts import training
-from maple.prompts.lint import lint
 from maple.protocols import Task
 from maple.records import BaseModel, EvalCell, Example, InstructionRow, TrainCell
 from maple.store import schemas
@@ -48,6 +48,7 @@ class Asked:
     subset: Subset
     items: tuple[Example, ...]
     pool: tuple[Example, ...]
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def check_space(
         raise StoreError(f"{parent}: no permission to write", "choose another --out")
     paths = {base.identity: base.path for base in checked.bases}
     items = {asked.subset.items: len(asked.items) for asked in checked.asked}
-    adapters = [files.adapter_bytes(paths[cell.base], cell) for cell in train]
+    adapters = [_adapter_bytes(paths[cell.base], cell) for cell in train]
     needed = sum(adapters) + max(adapters, default=0) * (_ADAPTER_COPIES - 1)
     for cell in evals:
         needed += _BYTES_PER_CELL + _BYTES_PER_ANSWER * items[cell.items]
@@ -201,7 +202,7 @@ def _asked(task: Task, section: TaskSection, name: str, folder: Path | None) -> 
         max_new_tokens=task.max_new_tokens,
         metrics=metrics,
     )
-    return Asked(subset, tuple(items), tuple(pool))
+    return Asked(subset, tuple(items), tuple(pool), tuple(task.remarks(items)))
 
 
 def fixed_order(examples: Sequence[Example]) -> list[Example]:
@@ -230,10 +231,8 @@ def _lint(study: Study, task: Task, asked: Asked) -> None:
         for shot in shots
         if shot.cluster_id in scored or shot.example_id in scored
     ]
-    items = [*shots, *asked.items]
-    prompted = [task.render(item, subset.subset, subset.prompt) for item in items]
+    problems += task.lint([*shots, *asked.items], subset.subset, subset.prompt)
     language = task.language(subset.subset)
-    problems += lint(items, prompted, language)
     if task.max_new_tokens is not None:
         problems += qa.self_test(language)
     if problems:
@@ -267,6 +266,19 @@ def exemplars_for(subset: Subset, pool: Sequence[Example], seed: int) -> list[Ex
 def template_hash() -> str:
     """Hash of the training template."""
     return content_hash(training.template_text())
+
+
+def _adapter_bytes(base_path: str, cell: TrainCell) -> int:
+    """Size of a LoRA adapter's float32 weights: two matrices of rank r a linear layer."""
+    if not base_path:
+        return 0
+    shapes = module_shapes(Path(base_path))
+    targets = cell.target_modules
+    return sum(
+        4 * (cell.r or 0) * (rows + columns)
+        for name, (rows, columns) in shapes.items()
+        if (name.split(".")[-1] in targets if isinstance(targets, tuple) else "layers" in name)
+    )
 
 
 def _content_bytes(content: Drawn | Asked) -> int:

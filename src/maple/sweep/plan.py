@@ -10,7 +10,7 @@ from typing import Any
 
 from maple import provenance
 from maple.models import files
-from maple.records import BaseModel, EvalCell, EvalWork, TrainWork, Unit
+from maple.records import EvalCell, EvalWork, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
 from maple.study.config import Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
@@ -218,7 +218,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
             }
         )
     return {
-        "notes": notes(plan.checked.bases, plan.checked.study),
+        "notes": notes(plan.checked),
         "bases": [asdict(base) for base in plan.checked.bases],
         "train": train,
         "evaluate": evaluate,
@@ -231,8 +231,9 @@ def is_done(record: Record | None, items: int = 0) -> bool:
     return record is not None and record.status == "done" and (record.n or 0) >= items
 
 
-def notes(bases: tuple[BaseModel, ...], study: Study) -> list[str]:
-    """What every reader of this study's results must know first."""
+def notes(checked: Checked) -> list[str]:
+    """What every reader of this study's results must know, the weightiest first."""
+    bases, study = checked.bases, checked.study
     found: list[str] = []
     mini = [
         task.name
@@ -249,6 +250,9 @@ def notes(bases: tuple[BaseModel, ...], study: Study) -> list[str]:
         found.append(
             f"No model ran: {', '.join(scripted)} makes its answers up, to try out a study."
         )
+    for asked in checked.asked:
+        where = f"{asked.subset.task}/{asked.subset.subset}"
+        found += [f"{where}: {remark}." for remark in asked.remarks]
     found += [
         f"{base.name} was published in {base.source_precision} bits: no conclusion about bits can "
         "be drawn from it."
@@ -278,5 +282,5 @@ def _file(plan: Plan) -> PlanFile:
             )
             for asked in plan.checked.asked
         },
-        notes=tuple(notes(plan.checked.bases, study)),
+        notes=tuple(notes(plan.checked)),
     )

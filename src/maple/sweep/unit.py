@@ -12,7 +12,8 @@ from typing import Any
 from maple import provenance
 from maple.errors import MapleError
 from maple.evaluate.responses import Part, answer, exemplars_of
-from maple.models import files
+from maple.models.adapter_files import check_adapter
+from maple.models.files import SCRIPTED
 from maple.prompts import training
 from maple.protocols import LanguageModel
 from maple.records import (
@@ -163,7 +164,7 @@ class _Worker:
         if work.adapter is None:
             return None
         folder = self._store.train_folder(work.adapter)
-        files.check_adapter(folder, self._unit.base)
+        check_adapter(folder, self._unit.base)
         return folder
 
     def _examples(self, work: EvalWork) -> list[Any]:
@@ -184,7 +185,7 @@ class _Base:
     def __init__(self, unit: Unit, emit: Emit) -> None:
         self._unit = unit
         self._emit = emit
-        self._scripted = unit.base.name.startswith(files.SCRIPTED)
+        self._scripted = unit.base.name.startswith(SCRIPTED)
         self._loaded: Any = None
         self._model: LanguageModel | None = None
         self._error: MapleError | None = None
@@ -231,7 +232,7 @@ class _Base:
         if self._scripted:
             from maple.models.scripted import ScriptedModel
 
-            self._model = ScriptedModel(self._unit.base.name.removeprefix(files.SCRIPTED))
+            self._model = ScriptedModel(self._unit.base.name.removeprefix(SCRIPTED))
             return
         from maple.models.engine import TransformersModel
         from maple.models.loading import load

@@ -1,0 +1,144 @@
+"""Tidy tables by a declared list of columns: what each holds, its type and its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+Columns = tuple["Column", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: its name, its type and what it holds, units included."""
+
+    name: str
+    dtype: pl.DataType
+    doc: str
+
+
+def frame(columns: Columns, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
+    """Rows as a table of exactly `columns`, in that order; no row gives an empty table.
+
+    Raises:
+        ValueError: a row has another set of keys than the columns.
+    """
+    names = {column.name for column in columns}
+    for row in rows:
+        if set(row) != names:
+            raise ValueError(f"columns: got {sorted(row)}, expected {sorted(names)}")
+    schema = {column.name: column.dtype for column in columns}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+_TEXT, _INT, _FLOAT, _BOOL = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+
+_ADAPTER: Columns = (
+    Column("base_name", _TEXT, "base model, as the study names it"),
+    Column("method", _TEXT, '"none" for the untuned base, else the PEFT method'),
+    Column("source", _TEXT, "training source; null for the untuned base"),
+    Column("train_languages", pl.List(pl.String), "keys of the languages trained on"),
+    Column("r", _INT, "rank"),
+    Column("lora_alpha", _FLOAT, "scaling numerator of LoRA"),
+    Column("train_bits", _INT, "precision of the base while training, bits"),
+    Column("seed", _INT, "training seed"),
+)
+
+_COST: Columns = (
+    Column("seconds", _FLOAT, "wall time of the work itself, seconds"),
+    Column("load_seconds", _FLOAT, "wall time of loading the base, where this cell needed it"),
+    Column("peak_bytes", _INT, "peak resident memory above the start, bytes; null if unknown"),
+    Column("energy_joules", _FLOAT, "joules; null where the machine cannot tell"),
+    Column("energy_note", _TEXT, "why energy is unknown"),
+)
+
+_STATE: Columns = (
+    Column("status", _TEXT, '"done", "failed" or "pending"'),
+    Column("failure", _TEXT, "why it failed, or what it waits for in vain; else null"),
+    Column("exit_status", _INT, "of the process that failed; null if unknown"),
+)
+
+CELLS: Columns = (
+    Column("eval_id", _TEXT, "eval cell"),
+    Column("train_id", _TEXT, "train cell whose adapter answers, or the untuned base's"),
+    Column("score_id", _TEXT, "score cell"),
+    *_ADAPTER,
+    Column("eval_bits", _INT, "precision of the base while answering, bits"),
+    Column("engine", _TEXT, "what ran the model"),
+    Column("compute_dtype", _TEXT, "data type of activations"),
+    Column("task", _TEXT, "benchmark"),
+    Column("dataset", _TEXT, '"release", or the small set "mini"'),
+    Column("subset", _TEXT, "one evaluation set of the benchmark"),
+    Column("language", _TEXT, "key of the language asked in"),
+    Column("prompt", _TEXT, "name of the prompt"),
+    Column("n_shot", _INT, "exemplars in the prompt"),
+    Column("exemplar_seed", _INT, "null without exemplars"),
+    Column("decoding", _TEXT, '"choices" or "greedy"'),
+    Column("max_new_tokens", _INT, "longest answer, tokens; null for choices"),
+    Column("metric", _TEXT, "how answers are scored"),
+    Column("metric_version", _INT, "version of the metric"),
+    Column("metric_rules", _TEXT, "language rules that the metric applies"),
+    Column("is_primary", _BOOL, "the task's primary metric"),
+    *_STATE,
+    Column("n", _INT, "items answered; null unless done"),
+    *_COST,
+)
+
+SCORES: Columns = (
+    Column("eval_id", _TEXT, "eval cell"),
+    Column("metric", _TEXT, "how the answer was scored"),
+    Column("example_id", _TEXT, "item, the same in every language it is translated into"),
+    Column("cluster_id", _TEXT, "items that stand or fall together"),
+    Column("n_choices", _INT, "choices of the item; 0 for generation"),
+    Column("score", _FLOAT, "0 to 1"),
+)
+
+ANSWERS: Columns = (
+    Column("eval_id", _TEXT, "eval cell with generated answers"),
+    Column("n", _INT, "answers"),
+    Column("empty", _FLOAT, "share of answers without a visible character, 0 to 1"),
+    Column("eos", _FLOAT, "share ended by the model's end marker, 0 to 1"),
+    Column("stop", _FLOAT, "share ended by a stop string, 0 to 1"),
+    Column("length", _FLOAT, "share cut at max_new_tokens, 0 to 1"),
+    Column("mean_tokens", _FLOAT, "generated tokens an answer, end marker included"),
+)
+
+TRAINING: Columns = (
+    Column("train_id", _TEXT, "train cell"),
+    *_ADAPTER,
+    *_STATE,
+    Column("steps", _INT, "optimiser steps"),
+    Column("rows", _INT, "rows trained on in each epoch"),
+    Column("dropped_rows", _INT, "rows too long for max_tokens"),
+    Column("tokens", _INT, "tokens seen over all epochs"),
+    Column("labelled_tokens", _INT, "those of them with a label"),
+    Column("loss_first", _FLOAT, "mean training loss of the first tenth of the steps, nats"),
+    Column("loss_last", _FLOAT, "mean training loss of the last tenth of the steps, nats"),
+    Column("loop_seconds", _FLOAT, "wall time of the training loop, seconds"),
+    Column("trainable_parameters", _INT, "count"),
+    Column("adapter_bytes", _INT, "size of the adapter's weights, bytes"),
+    *_COST,
+)
+
+CURVES: Columns = (
+    Column("train_id", _TEXT, "train cell"),
+    Column("step", _INT, "optimiser step, from 1"),
+    Column("epoch", _FLOAT, "epochs seen"),
+    Column("loss", _FLOAT, "training loss of the step, nats a token"),
+    Column("learning_rate", _FLOAT, "after the scheduler"),
+)
+
+ESTIMATES: Columns = (
+    Column("score", _FLOAT, "mean over items, 0 to 1; null where nothing was scored"),
+    Column("score_low", _FLOAT, "lower end of its 95 % interval; null below two clusters"),
+    Column("score_high", _FLOAT, "upper end"),
+    Column("items", _INT, "items scored"),
+    Column("clusters", _INT, "clusters of items"),
+    Column("chance", _FLOAT, "mean of 1 / number of choices; null for generation"),
+    Column("delta", _FLOAT, "minus the untuned base at the same precision, same items"),
+    Column("delta_low", _FLOAT, "lower end of its 95 % interval; null below two clusters"),
+    Column("delta_high", _FLOAT, "upper end"),
+    Column("delta_items", _INT, "items that both answered"),
+)

@@ -1,0 +1,267 @@
+"""A store as tidy tables: one row per eval cell and metric, per item, per adapter, per step.
+
+The plan says which cells belong to the study; cells of the store that are not in it are ignored,
+and cells of the plan that the store does not hold yet are rows with the status "pending".
+"""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+import polars as pl
+
+from maple.analysis.columns import (
+    ANSWERS,
+    CELLS,
+    CURVES,
+    SCORES,
+    TRAINING,
+    frame,
+)
+from maple.errors import StoreError
+from maple.records import EvalCell, TrainCell
+from maple.store import PlanFile, Record, Store
+
+Row = dict[str, object]
+
+_COST_FIELDS = ("seconds", "load_seconds", "peak_bytes", "energy_joules", "energy_note")
+_ASKED_FIELDS = (
+    "eval_bits",
+    "engine",
+    "compute_dtype",
+    "task",
+    "dataset",
+    "subset",
+    "prompt",
+    "n_shot",
+    "exemplar_seed",
+    "decoding",
+    "max_new_tokens",
+)
+_OUTCOME_FIELDS = (
+    "steps",
+    "rows",
+    "dropped_rows",
+    "tokens",
+    "labelled_tokens",
+    "loss_first",
+    "loss_last",
+    "trainable_parameters",
+    "adapter_bytes",
+)
+
+
+def cells(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """Every eval cell of the plan under every metric, whatever became of it.
+
+    Returns:
+        Columns CELLS, in the plan's order.
+
+    Raises:
+        StoreError: a record cannot be read.
+    """
+    failed = {
+        name: record
+        for name in plan.train
+        if (record := store.train_record(name)) is not None and record.status == "failed"
+    }
+    by_eval: dict[str, Row] = {}
+    for eval_id, cell in plan.evals.items():
+        record = store.eval_record(eval_id, cell)
+        state = _state(record)
+        if record is None and cell.train_id in failed:
+            state["failure"] = "not run: its adapter failed to train"
+        by_eval[eval_id] = {
+            "eval_id": eval_id,
+            "train_id": cell.train_id,
+            **_adapter(plan.train[cell.train_id]),
+            **_asked(cell, plan),
+            **state,
+            "n": record.n if record is not None and record.status == "done" else None,
+            **_cost(record),
+        }
+    rows = [
+        {
+            "score_id": score_id,
+            "metric": score.metric,
+            "metric_version": score.version,
+            "metric_rules": score.rules,
+            "is_primary": plan.primary_metrics.get(plan.evals[score.eval_id].task) == score.metric,
+            **by_eval[score.eval_id],
+        }
+        for score_id, score in plan.scores.items()
+    ]
+    return frame(CELLS, rows)
+
+
+def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """The score of every item of every finished eval cell, with the item's cluster.
+
+    Returns:
+        Columns SCORES; per cell and metric in item order, as many items as are stored.
+
+    Raises:
+        StoreError: a file cannot be read, or a score belongs to no stored item.
+    """
+    schema = {column.name: column.dtype for column in SCORES}
+    found = [pl.DataFrame(schema=schema)]
+    items: dict[str, pl.DataFrame] = {}
+    done = {name: _is_done(store.eval_record(name, cell)) for name, cell in plan.evals.items()}
+    for score_id, score in plan.scores.items():
+        table = store.scores(score_id, score) if done[score.eval_id] else None
+        if table is None:
+            continue
+        cell = plan.evals[score.eval_id]
+        if cell.items not in items:
+            items[cell.items] = _clusters(store, cell)
+        scored = cast("pl.DataFrame", pl.from_arrow(table)).join(
+            items[cell.items], on="example_id", how="left", maintain_order="left"
+        )
+        if scored["cluster_id"].null_count():
+            stray = scored.filter(pl.col("cluster_id").is_null())["example_id"][0]
+            raise StoreError(
+                f"{store.score_path(score_id, score)}: scores item {stray!r}, which is not among "
+                f"the items of {cell.task}/{cell.subset}",
+                "delete the file and score again",
+            )
+        found.append(
+            scored.with_columns(
+                pl.lit(score.eval_id).alias("eval_id"), pl.lit(score.metric).alias("metric")
+            ).select(schema)
+        )
+    return pl.concat(found)
+
+
+def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """How the generated answers of each finished eval cell ended: a check on every score.
+
+    Returns:
+        Columns ANSWERS; no row for choice tasks, which generate nothing.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    rows: list[Row] = []
+    for eval_id, cell in plan.evals.items():
+        if cell.decoding == "choices" or not _is_done(store.eval_record(eval_id, cell)):
+            continue
+        table = store.responses(eval_id, cell).to_pylist()
+        if not table:
+            continue
+        reasons = [row["stop_reason"] for row in table]
+        rows.append(
+            {
+                "eval_id": eval_id,
+                "n": len(table),
+                "empty": sum(not row["text"].strip() for row in table) / len(table),
+                **{name: reasons.count(name) / len(table) for name in ("eos", "stop", "length")},
+                "mean_tokens": sum(row["n_tokens"] for row in table) / len(table),
+            }
+        )
+    return frame(ANSWERS, rows)
+
+
+def training(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """Every adapter of the plan: what became of it, what it reported, what it cost.
+
+    Returns:
+        Columns TRAINING, in the plan's order, the untuned bases left out.
+
+    Raises:
+        StoreError: a record cannot be read.
+    """
+    rows: list[Row] = []
+    for train_id, cell in plan.train.items():
+        if cell.method == "none":
+            continue
+        record = store.train_record(train_id)
+        outcome = record.outcome if record is not None else None
+        rows.append(
+            {
+                "train_id": train_id,
+                **_adapter(cell),
+                **_state(record),
+                **{name: getattr(outcome, name, None) for name in _OUTCOME_FIELDS},
+                "loop_seconds": outcome.seconds if outcome is not None else None,
+                **_cost(record),
+            }
+        )
+    return frame(TRAINING, rows)
+
+
+def curves(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """The training log of every adapter of the plan, as far as it got.
+
+    Returns:
+        Columns CURVES, one row per optimiser step.
+
+    Raises:
+        StoreError: a log has a line that is not one of its steps.
+    """
+    names = [column.name for column in CURVES if column.name != "train_id"]
+    rows: list[Row] = []
+    for train_id, cell in plan.train.items():
+        path = store.train_folder(train_id) / "log.jsonl"
+        if cell.method == "none" or not path.exists():
+            continue
+        # A training that runs at this moment may be in the middle of its last line.
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                step = json.loads(line)
+                rows.append({"train_id": train_id, **{name: step[name] for name in names}})
+            except (ValueError, KeyError, TypeError) as error:
+                raise StoreError(
+                    f"{path}: line {number} is not a training step: {error!r}",
+                    "delete the adapter's folder to have it trained again",
+                ) from error
+    return frame(CURVES, rows)
+
+
+def _clusters(store: Store, cell: EvalCell) -> pl.DataFrame:
+    examples = store.items(cell.task, cell.subset, cell.items)
+    return pl.DataFrame(
+        {
+            "example_id": [example.example_id for example in examples],
+            "cluster_id": [example.cluster_id for example in examples],
+            "n_choices": [len(example.choices) for example in examples],
+        },
+        schema={"example_id": pl.String, "cluster_id": pl.String, "n_choices": pl.Int64},
+    )
+
+
+def _adapter(cell: TrainCell) -> Row:
+    return {
+        "base_name": cell.base_name,
+        "method": cell.method,
+        "source": cell.source,
+        "train_languages": None if cell.languages is None else list(cell.languages),
+        "r": cell.r,
+        "lora_alpha": cell.lora_alpha,
+        "train_bits": cell.train_bits,
+        "seed": cell.seed,
+    }
+
+
+def _asked(cell: EvalCell, plan: PlanFile) -> Row:
+    language = plan.languages[f"{cell.task}/{cell.subset}"]
+    return {"language": language, **{name: getattr(cell, name) for name in _ASKED_FIELDS}}
+
+
+def _state(record: Record | None) -> Row:
+    failure = record.failure if record is not None else None
+    return {
+        "status": record.status if record is not None else "pending",
+        "failure": failure.message if failure is not None else None,
+        "exit_status": failure.exit_status if failure is not None else None,
+    }
+
+
+def _cost(record: Record | None) -> Row:
+    cost = record.cost if record is not None else None
+    return {name: getattr(cost, name, None) for name in _COST_FIELDS}
+
+
+def _is_done(record: Record | None) -> bool:
+    return record is not None and record.status == "done"

@@ -1,0 +1,117 @@
+"""Files in the layout of their releases, read from a local folder.
+
+Nothing is guessed or skipped: a file that is missing, unreadable, truncated or broken is a
+`DataError` that names it, with the line where there is one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from maple.data.rows import Row
+from maple.errors import DataError
+
+
+def find(folder: Path, *candidates: str) -> Path:
+    """The first of several files that exists.
+
+    Args:
+        folder: the user's data folder.
+        candidates: paths relative to it, in order of preference.
+
+    Raises:
+        DataError: none exists, or the folder cannot be looked into.
+    """
+    for candidate in candidates:
+        if exists(folder, candidate):
+            return folder / candidate
+    raise DataError(
+        f"{folder}: none of these files is there: " + ", ".join(candidates),
+        "the layout of each release is described in docs/guides/data.md",
+    )
+
+
+def exists(folder: Path, candidate: str) -> bool:
+    """Whether the data folder has a file.
+
+    Raises:
+        DataError: there is no such folder, or it cannot be looked into.
+    """
+    try:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder", "give the folder of the release files")
+        return (folder / candidate).is_file()
+    except PermissionError as error:
+        raise _forbidden(Path(error.filename or folder)) from error
+
+
+def read_jsonl(path: Path, shown: str | None = None) -> list[Row]:
+    """All rows of a JSON Lines file, plain or gzip-compressed (".gz"). Blank lines are skipped.
+
+    Args:
+        path: the file.
+        shown: what messages call the file; its path by default.
+
+    Raises:
+        DataError: missing or unreadable, not UTF-8, a truncated archive, a line that is no JSON
+            object, or no row at all; with file and line.
+    """
+    name = shown or str(path)
+    rows = []
+    for number, line in enumerate(_content(path, name).split(b"\n"), start=1):
+        if line.strip():
+            where = f"{name}:{number}"
+            rows.append(Row(where, number, _object(line, where)))
+    if not rows:
+        raise DataError(f"{name}: the file is empty", "download it again")
+    return rows
+
+
+def read_json(path: Path) -> Mapping[str, object]:
+    """A file that is one JSON object.
+
+    Raises:
+        DataError: as `read_jsonl`.
+    """
+    return _object(_content(path, str(path)), str(path))
+
+
+def _content(path: Path, name: str) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file") from error
+    except PermissionError as error:
+        raise _forbidden(path) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{name}: the compressed file is broken or cut off ({error})", "download it again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def _object(text: bytes, where: str) -> Mapping[str, object]:
+    try:
+        value = json.loads(text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}: not UTF-8 at byte {error.start} of the line", "convert the file to UTF-8"
+        ) from error
+    except json.JSONDecodeError as error:
+        line = where if error.lineno == 1 else f"{where}:{error.lineno}"
+        raise DataError(
+            f"{line}: not JSON at column {error.colno} ({error.msg})", "the file may be cut off"
+        ) from error
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _forbidden(path: Path) -> DataError:
+    return DataError(f"{path}: permission denied", "check who may read it (ls -l)")

@@ -1,0 +1,70 @@
+"""A row as it was read: its values, and where they stood, for the message when one is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from maple.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a release file or of a hub dataset.
+
+    Attributes:
+        where: what an error message calls its place: "test.it.jsonl:12".
+        number: its line in the file, or its position in a Parquet file; from 1.
+        values: the release's own names and values.
+    """
+
+    where: str
+    number: int
+    values: Mapping[str, object]
+
+    def text(self, name: str) -> str:
+        """A value that must be a string; it may be empty.
+
+        Raises:
+            DataError: missing, null or of another type.
+        """
+        value = self._value(name)
+        if not isinstance(value, str):
+            raise self.error(f"{name!r} is {_shown(value)}, expected a string")
+        return value
+
+    def optional_text(self, name: str) -> str:
+        """A value that may be missing or null, which both read as "".
+
+        Raises:
+            DataError: of another type than string.
+        """
+        return "" if self.values.get(name) is None else self.text(name)
+
+    def integer(self, name: str) -> int:
+        """A value that must be a whole number; `true` is none.
+
+        Raises:
+            DataError: missing, null or of another type.
+        """
+        value = self._value(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.error(f"{name!r} is {_shown(value)}, expected a whole number")
+        return value
+
+    def error(self, what: str) -> DataError:
+        """A DataError about this row, to be raised by the caller."""
+        return DataError(
+            f"{self.where}: {what}", "compare the file with its release; it may be incomplete"
+        )
+
+    def _value(self, name: str) -> object:
+        if name not in self.values:
+            raise self.error(f"no field {name!r}; it has " + ", ".join(map(repr, self.values)))
+        return self.values[name]
+
+
+def _shown(value: object) -> str:
+    """A value of the wrong type, short enough for one line."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,142 @@
+"""Rendered training rows as token ids and labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from maple.errors import DataError, ModelError
+from maple.models.head import IGNORED
+
+_BATCH = 1000
+"""Rows tokenised at a time: enough to keep the tokenizer's threads busy, little to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """One row: `input_ids` [T] and `labels` [T], where label t is the token at t or IGNORED."""
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Training rows ready for batching.
+
+    Attributes:
+        rows: rows that fit, in the order they came.
+        tokens: their tokens, BOS and EOS included.
+        labelled_tokens: those of them that carry a label.
+        dropped_rows: rows longer than max_tokens.
+    """
+
+    rows: tuple[EncodedRow, ...]
+    tokens: int
+    labelled_tokens: int
+    dropped_rows: int
+
+    def content_hash(self) -> str:
+        """SHA-256 of all ids and labels, in order."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(repr((row.input_ids, row.labels)).encode("ascii"))
+        return digest.hexdigest()
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], max_tokens: int
+) -> Encoded:
+    """Tokenise (prompt, target) pairs, each as one string, and label the target.
+
+    Tokenising the two apart would put a token border between them that the model never meets in
+    evaluation. The tokenizer adds BOS where its family wants one; EOS is added here, exactly one,
+    and always labelled, or generation would never learn to stop. A token that holds characters of
+    both prompt and target belongs to the target.
+
+    A row longer than `max_tokens` is dropped and counted, never cut: a cut answer teaches either
+    to stop in mid-sentence or never to stop.
+
+    Args:
+        tokenizer: a fast tokenizer with an EOS token.
+        pairs: rendered prompt and target of each row.
+        max_tokens: longest row kept, BOS and EOS included.
+
+    Raises:
+        ModelError: the tokenizer has no EOS token or no character offsets.
+        DataError: no rows, or none that fits.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            "the tokenizer is a slow one: training needs the character offsets of a fast one",
+            "convert it once with transformers: AutoTokenizer.from_pretrained(..., use_fast=True)",
+        )
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer has no EOS token: a tuned model would never stop")
+    if not pairs:
+        raise DataError("no rows to train on")
+    kept: list[EncodedRow] = []
+    shortest: int | None = None
+    for row in _encode_rows(tokenizer, pairs):
+        length = len(row.input_ids)
+        shortest = length if shortest is None else min(shortest, length)
+        if length <= max_tokens:
+            kept.append(row)
+    if not kept:
+        raise DataError(
+            f"all {len(pairs)} rows are longer than max_tokens = {max_tokens}",
+            f"the shortest row takes {shortest} tokens; set max_tokens above that",
+        )
+    return Encoded(
+        rows=tuple(kept),
+        tokens=sum(len(row.input_ids) for row in kept),
+        labelled_tokens=sum(label != IGNORED for row in kept for label in row.labels),
+        dropped_rows=len(pairs) - len(kept),
+    )
+
+
+def _encode_rows(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
+) -> Iterator[EncodedRow]:
+    for start in range(0, len(pairs), _BATCH):
+        part = pairs[start : start + _BATCH]
+        batch = tokenizer(
+            [prompt + target for prompt, target in part],
+            add_special_tokens=True,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            # Rows longer than the model's context are dropped by the caller; no need to warn.
+            verbose=False,
+        )
+        for (prompt, _), ids, offsets in zip(
+            part, batch["input_ids"], batch["offset_mapping"], strict=True
+        ):
+            yield _encode_row(tokenizer, len(prompt), ids, offsets)
+
+
+def _encode_row(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_chars: int,
+    ids: list[int],
+    offsets: list[tuple[int, int]],
+) -> EncodedRow:
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    first, last = 0, len(ids)
+    # A template may spell BOS out that the tokenizer adds as well, and some tokenizers add EOS.
+    while bos is not None and last - first >= 2 and ids[first] == ids[first + 1] == bos:
+        first += 1
+    while last - first >= 1 and ids[last - 1] == eos:
+        last -= 1
+    labels = [
+        token if end > prompt_chars else IGNORED
+        for token, (_, end) in zip(ids[first:last], offsets[first:last], strict=True)
+    ]
+    if labels:
+        labels[0] = IGNORED  # nothing precedes the first token, so nothing predicts it
+    return EncodedRow(
+        input_ids=(*ids[first:last], eos),
+        labels=(*labels, eos if labels else IGNORED),
+    )

@@ -1,0 +1,109 @@
+"""Adapter folders as files: which base they were trained on, and whether they fit one.
+
+An adapter that MAPLE trained carries `maple.json` beside PEFT's two files. Others are checked by
+the shapes in their weight file. No torch: the plan stage asks before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from maple.errors import ModelError
+from maple.models.files import read_json
+from maple.records import BaseModel
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+BASE_FILE = "maple.json"
+
+
+def write_base(folder: Path, base: str, tokenizer: str, base_name: str) -> None:
+    """Note beside an adapter which base it belongs to.
+
+    Args:
+        folder: the adapter's folder.
+        base: identity of the base model, as in `BaseModel.identity`.
+        tokenizer: as in `BaseModel.tokenizer`.
+        base_name: as the study names it; for readers only.
+    """
+    note = {"base": base, "base_name": base_name, "tokenizer": tokenizer}
+    (folder / BASE_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def adapter_base_identity(folder: Path) -> str | None:
+    """Identity of the base an adapter was trained on; None where MAPLE did not train it.
+
+    Raises:
+        ModelError: `maple.json` is broken.
+    """
+    if not (folder / BASE_FILE).is_file():
+        return None
+    return str(read_json(folder / BASE_FILE, str(folder)).get("base"))
+
+
+def check_adapter(folder: Path, base: BaseModel) -> None:
+    """Refuse an adapter that does not belong to `base`.
+
+    Raises:
+        ModelError: PEFT's files are missing or unreadable, `maple.json` names another base or
+            tokenizer, or (without one) the tensors do not fit the base.
+    """
+    read_json(folder / CONFIG_FILE, f"adapter {folder}")
+    shapes = weight_shapes(folder)
+    if (folder / BASE_FILE).is_file():
+        note = read_json(folder / BASE_FILE, f"adapter {folder}")
+        if note.get("base") != base.identity or note.get("tokenizer") != base.tokenizer:
+            raise ModelError(
+                f"adapter {folder}: trained on {note.get('base_name')!r} ({note.get('base')}), "
+                f"asked to run on {base.name!r} ({base.identity})",
+                "train it again on this base, or evaluate it on its own",
+            )
+    elif base.path:
+        _check_shapes(folder, shapes, base)
+
+
+def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of each tensor of an adapter, read from the file's header.
+
+    Raises:
+        ModelError: missing or not a safetensors file.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"adapter {folder}: cannot read {path.name}: {error}") from error
+
+
+def _check_shapes(folder: Path, shapes: dict[str, tuple[int, ...]], base: BaseModel) -> None:
+    """LoRA's two matrices of a module must have the input and output width of the base's."""
+    wanted = module_shapes(Path(base.path))
+    for name, shape in shapes.items():
+        module, _, rest = name.removeprefix("base_model.model.").partition(".lora_")
+        if not rest.startswith(("A.", "B.")):
+            continue
+        if module not in wanted:
+            raise ModelError(f"adapter {folder}: {base.name!r} has no module {module!r}")
+        rows, columns = wanted[module]
+        found, expected = (shape[1], columns) if rest.startswith("A.") else (shape[0], rows)
+        if found != expected:
+            raise ModelError(
+                f"adapter {folder}: {name} has width {found}, "
+                f"but {module!r} of {base.name!r} has {expected}"
+            )
+
+
+def module_shapes(folder: Path) -> dict[str, tuple[int, int]]:
+    """(outputs, inputs) of each matrix of the base, by module name."""
+    found: dict[str, tuple[int, int]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                shape = tensors.get_slice(name).get_shape()
+                if len(shape) == 2:
+                    found[name.removesuffix(".weight")] = (shape[0], shape[1])
+    return found

@@ -1,0 +1,114 @@
+"""One adapter at a time on a loaded base, unmerged, and the bare base again without a trace."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from peft import PeftConfig, PeftModel
+from transformers import PreTrainedModel
+
+from maple.errors import ModelError
+from maple.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, check_adapter
+from maple.models.loading import Loaded
+
+
+class AdapterSlot:
+    """The place on a base model where one adapter can sit.
+
+    The base is changed in place, so `loaded.model` answers through whatever `use` was given last.
+
+    Attributes:
+        serial: rises by one with every change, so that caches can tell what they belong to.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.serial = 0
+        self._loaded = loaded
+        self._tuned: PeftModel | None = None
+        self._current: tuple[object, ...] | None = None
+
+    def use(self, folder: Path | None) -> None:
+        """Answer through the adapter in `folder`, or through the bare base.
+
+        The adapter stays unmerged: merging into a quantised base would round it away. Its
+        weights take the compute dtype. An adapter that is already in place is not read again.
+
+        Raises:
+            ModelError: missing or broken files, another base, or a kind of adapter that is not
+                part of the network (prompt tuning).
+        """
+        wanted = None if folder is None else _stamp(folder)
+        if wanted == self._current:
+            return
+        self.clear()
+        if folder is not None:
+            check_adapter(folder, self._loaded.base)
+            self._tuned = _attached(self._loaded, folder)
+        self._current = wanted
+
+    def clear(self) -> None:
+        """Take the adapter out, also one that training left behind; the base is as loaded."""
+        if self._tuned is not None:
+            self._tuned.unload()
+        self._tuned = None
+        self._current = None
+        self.serial += 1
+        restore(self._loaded.model)
+
+
+def restore(model: PreTrainedModel) -> None:
+    """Put a base without adapters back into the state in which `load` left it."""
+    model.requires_grad_(requires_grad=False)
+    model.eval()  # type: ignore[no-untyped-call]
+
+
+def _stamp(folder: Path) -> tuple[object, ...]:
+    """What tells an adapter folder from another one, and from itself after training again."""
+    stamp: list[object] = [folder.resolve()]
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"adapter {folder}: no {name}", "train it first, or check the path")
+        stat = path.stat()
+        stamp += [stat.st_mtime_ns, stat.st_size]
+    return tuple(stamp)
+
+
+def _attached(loaded: Loaded, folder: Path) -> PeftModel:
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"adapter {folder}: {CONFIG_FILE} is broken: {error}") from error
+    if config.is_prompt_learning:
+        raise ModelError(
+            f"adapter {folder}: {config.peft_type} adds tokens to the prompt",
+            "only adapters inside the network are evaluated (LoRA and its kin)",
+        )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            tuned = PeftModel.from_pretrained(
+                loaded.model,
+                folder,
+                is_trainable=False,
+                autocast_adapter_dtype=False,
+                low_cpu_mem_usage=True,  # no random initialisation: it would move the global RNG
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"adapter {folder}: cannot be loaded: {error}") from error
+    missing = [str(warning.message) for warning in caught if "missing" in str(warning.message)]
+    if missing:
+        tuned.unload()
+        raise ModelError(f"adapter {folder}: {missing[0][:300]}")
+    _cast(tuned, loaded)
+    restore(loaded.model)
+    return tuned
+
+
+def _cast(tuned: PeftModel, loaded: Loaded) -> None:
+    """Adapter weights are stored in float32; they run in the compute dtype of the base."""
+    prefix = str(tuned.base_model.prefix)
+    for name, parameter in tuned.named_parameters():
+        if prefix in name and parameter.is_floating_point():
+            parameter.data = parameter.data.to(loaded.compute_dtype)

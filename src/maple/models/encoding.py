@@ -1,0 +1,109 @@
+"""Requests as token ids: one string, tokenised whole, then cut into prompt and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from transformers import PreTrainedTokenizerBase
+
+from maple.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A text as the model sees it.
+
+    Attributes:
+        ids: all tokens, BOS included where the tokenizer adds one.
+        start: index of the first token of the answer; len(ids) for a prompt without one.
+        shared: how many tokens from the start lie wholly inside the request's prefix.
+    """
+
+    ids: tuple[int, ...]
+    start: int
+    shared: int
+
+
+def bos_count(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
+    """BOS tokens at the start of `ids`."""
+    return sum(1 for _ in takewhile(lambda token: token == tokenizer.bos_token_id, ids))
+
+
+def expected_bos(tokenizer: PreTrainedTokenizerBase, model_type: str) -> int:
+    """BOS tokens that a text must start with: 1 or 0.
+
+    Raises:
+        ModelError: the tokenizer adds none to a family that cannot do without (Gemma's accuracy
+            falls to chance), or it also adds an end marker.
+    """
+    ids = tokenizer("a").input_ids
+    found = bos_count(tokenizer, ids) if tokenizer.bos_token_id is not None else 0
+    if model_type.startswith("gemma") and found != 1:
+        raise ModelError(
+            f"models of type {model_type!r} need one BOS token, their tokenizer adds {found}",
+            "the tokenizer files are damaged; fetch them again",
+        )
+    if tokenizer.eos_token_id is not None and ids[-1] == tokenizer.eos_token_id:
+        raise ModelError("the tokenizer ends every text with EOS, so no answer could follow")
+    return found
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[tuple[str, str, str]],
+    bos: int,
+) -> list[Encoded]:
+    """Tokenise (prefix, prompt, answer) triples, each as one string.
+
+    A token that straddles the border between prompt and answer belongs to the answer, so that
+    every choice is scored on all of its characters.
+
+    Args:
+        bos: BOS tokens that each text must start with.
+
+    Raises:
+        ModelError: an answer without a token, or a missing or doubled BOS.
+    """
+    if not texts:
+        return []
+    batch = tokenizer(
+        ["".join(parts) for parts in texts], return_offsets_mapping=True, verbose=False
+    )
+    encoded = []
+    for (prefix, prompt, answer), ids, offsets in zip(
+        texts, batch["input_ids"], batch["offset_mapping"], strict=True
+    ):
+        found = bos_count(tokenizer, ids) if tokenizer.bos_token_id is not None else 0
+        if found != bos:
+            raise ModelError(
+                f"a prompt starts with {found} BOS tokens, expected {bos}: "
+                f"{(prefix + prompt)[:60]!r}",
+                "remove the BOS marker from the prompt's text; the tokenizer adds it",
+            )
+        border = len(prefix) + len(prompt)
+        start = sum(1 for _ in takewhile(lambda span: span[1] <= border, offsets))  # noqa: B023 - used at once
+        if not answer:
+            start = len(ids)
+        if start == 0:
+            raise ModelError("an empty prompt has no token to continue from")
+        if answer and start == len(ids):
+            raise ModelError(f"the answer {answer!r} has no token of its own")
+        shared = sum(1 for _ in takewhile(lambda span: span[1] <= len(prefix), offsets))  # noqa: B023
+        encoded.append(Encoded(tuple(ids), start, min(shared, start)))
+    return encoded
+
+
+def common_prefix(encoded: Sequence[Encoded]) -> tuple[int, ...]:
+    """The tokens that all texts start with and that lie inside their prefix.
+
+    At least one token of each prompt is left out: the first answer token is predicted from it.
+    """
+    first = encoded[0].ids
+    length = min(min(text.shared, text.start - 1) for text in encoded)
+    for text in encoded[1:]:
+        if text.ids[:length] != first[:length]:
+            pairs = zip(first[:length], text.ids, strict=False)
+            length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return first[:length]

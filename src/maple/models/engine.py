@@ -1,0 +1,198 @@
+"""The built-in engine: a loaded base with one adapter at a time, on transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maple.errors import ModelError
+from maple.models.adapters import AdapterSlot
+from maple.models.attention import Store
+from maple.models.batching import budget
+from maple.models.choices import score
+from maple.models.encoding import Encoded, bos_count, common_prefix, encode, expected_bos
+from maple.models.generation import Completion, Generator
+from maple.models.head import body, check_head, final_logits, text_config
+from maple.models.loading import Loaded
+from maple.models.proving import PROBES, check_layers, first_linear
+from maple.models.runner import Runner
+from maple.records import (
+    ChoiceRequest,
+    ChoiceResponse,
+    GenerateRequest,
+    GenerateResponse,
+    Proof,
+)
+
+
+class TransformersModel:
+    """`maple.protocols.LanguageModel` on a base that `maple.models.loading.load` put in memory.
+
+    The prefix that requests of one call share is computed once, and kept until another prefix
+    or adapter is asked for; whether it was kept changes no result.
+    """
+
+    engine = "builtin"
+
+    def __init__(self, loaded: Loaded) -> None:
+        """Check that the base is one that this engine scores rightly.
+
+        Raises:
+            ModelError: a head, a kind of attention or a tokenizer that would be scored wrongly.
+        """
+        self._loaded = loaded
+        self._model = loaded.model
+        self._tokenizer = loaded.tokenizer
+        self.compute_dtype = str(loaded.compute_dtype).removeprefix("torch.")
+        self.tokenizer_id = loaded.base.tokenizer
+        self.max_context = int(text_config(loaded.model).max_position_embeddings)
+        self.adapters = AdapterSlot(loaded)
+        self._bos = expected_bos(loaded.tokenizer, str(loaded.model.config.model_type))
+        check_head(loaded.model)
+        self._runner = Runner(loaded.model)
+        self._generator = Generator(self._runner, loaded.model, loaded.tokenizer)
+        self._limit = budget(loaded.model)
+        self._kept: tuple[tuple[int, tuple[int, ...]], Store] | None = None
+        self._base_probes: Tensor | None = None
+
+    @torch.inference_mode()
+    def choice_logprobs(
+        self, requests: Sequence[ChoiceRequest], adapter: Path | None
+    ) -> list[ChoiceResponse]:
+        """See `maple.protocols.LanguageModel.choice_logprobs`."""
+        self.adapters.use(adapter)
+        triples = [
+            (request.prefix, request.prompt, choice)
+            for request in requests
+            for choice in request.choices
+        ]
+        texts = encode(self._tokenizer, triples, self._bos)
+        for text in texts:
+            self._check_length(text.start, len(text.ids) - text.start, "the choice")
+        scores = [0.0] * len(texts)
+        for group in _grouped(prefix for prefix, _, _ in triples):
+            members = [texts[index] for index in group]
+            prefix = self._prefix(common_prefix(members))
+            values = score(self._runner, self._model, members, prefix, self._limit)
+            for index, value in zip(group, values, strict=True):
+                scores[index] = value
+        return _choice_responses(requests, texts, scores)
+
+    @torch.inference_mode()
+    def generate(
+        self, requests: Sequence[GenerateRequest], adapter: Path | None
+    ) -> list[GenerateResponse]:
+        """See `maple.protocols.LanguageModel.generate`."""
+        self.adapters.use(adapter)
+        for request in requests:
+            if request.max_new_tokens < 1 or "" in request.stop:
+                raise ModelError(
+                    f"nothing can be generated under {request.stop=} and {request.max_new_tokens=}"
+                )
+        triples = [(request.prefix, request.prompt, "") for request in requests]
+        texts = encode(self._tokenizer, triples, self._bos)
+        for text, request in zip(texts, requests, strict=True):
+            self._check_length(len(text.ids), request.max_new_tokens, "max_new_tokens")
+        completions = [
+            Completion(text.ids, request) for text, request in zip(texts, requests, strict=True)
+        ]
+        for group in _grouped(request.prefix for request in requests):
+            prefix = self._prefix(common_prefix([texts[index] for index in group]))
+            self._generator.complete([completions[index] for index in group], prefix, self._limit)
+        return [_generate_response(completion) for completion in completions]
+
+    @torch.inference_mode()
+    def proof(self, adapter: Path | None) -> Proof:
+        """See `maple.protocols.LanguageModel.proof`."""
+        if self._base_probes is None:
+            self.adapters.use(None)
+            self._base_probes = self._probe()
+        self.adapters.use(adapter)
+        check_layers(self._model, self._loaded.bits)
+        difference = None
+        if adapter is not None:
+            difference = float((self._probe() - self._base_probes).abs().max())
+            if difference == 0.0:
+                raise ModelError(
+                    f"adapter {adapter}: changes nothing; all probe prompts give the base's own "
+                    "probabilities",
+                    "it was not trained, or its weights were not saved",
+                )
+        linear, bits = first_linear(body(self._model))
+        ids = self._tokenizer(PROBES[0]).input_ids
+        return Proof(
+            probe_max_abs_diff=difference,
+            eval_mode=True,
+            linear_class=linear,
+            linear_bits=bits,
+            bos_count=bos_count(self._tokenizer, ids) if self._bos else 0,
+            bos_expected=self._bos,
+        )
+
+    def _probe(self) -> Tensor:
+        """Log-probabilities of the token after each probe prompt: [8, V] float32."""
+        texts = encode(self._tokenizer, [("", probe, "") for probe in PROBES], self._bos)
+        rows = [text.ids for text in texts]
+        _, hidden = self._runner.rows(self._prefix(()), rows)
+        last = torch.stack([hidden[index, len(row) - 1] for index, row in enumerate(rows)])
+        return final_logits(self._model, last).log_softmax(-1)
+
+    def _prefix(self, ids: tuple[int, ...]) -> Store:
+        key = (self.adapters.serial, ids)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None  # frees the old one before the new one is made
+            self._kept = (key, self._runner.prefix(ids))
+        return self._kept[1]
+
+    def _check_length(self, prompt: int, answer: int, what: str) -> None:
+        if prompt + answer > self.max_context:
+            raise ModelError(
+                f"a prompt of {prompt} tokens and {answer} for {what} exceed the context of "
+                f"{self.max_context} tokens",
+                "use fewer exemplars or a shorter prompt",
+            )
+
+
+def _grouped(prefixes: Iterable[str]) -> list[list[int]]:
+    """Indices of equal prefixes together, in the order in which each first occurs."""
+    groups: dict[str, list[int]] = {}
+    for index, prefix in enumerate(prefixes):
+        groups.setdefault(prefix, []).append(index)
+    return list(groups.values())
+
+
+def _choice_responses(
+    requests: Sequence[ChoiceRequest], texts: Sequence[Encoded], scores: Sequence[float]
+) -> list[ChoiceResponse]:
+    responses = []
+    at = 0
+    for request in requests:
+        end = at + len(request.choices)
+        prompt = texts[at].ids[: texts[at].start]
+        responses.append(
+            ChoiceResponse(
+                logprobs=tuple(scores[at:end]),
+                n_tokens=tuple(len(text.ids) - text.start for text in texts[at:end]),
+                n_prompt_tokens=len(prompt),
+                prompt_head=prompt[:8],
+                prompt_tail=prompt[-8:],
+            )
+        )
+        at = end
+    return responses
+
+
+def _generate_response(completion: Completion) -> GenerateResponse:
+    if completion.reason is None:
+        raise RuntimeError("generation ended before its completion did")
+    return GenerateResponse(
+        text=completion.text,
+        stop_reason=completion.reason,
+        n_tokens=len(completion.ids),
+        n_prompt_tokens=len(completion.prompt),
+        prompt_head=completion.prompt[:8],
+        prompt_tail=completion.prompt[-8:],
+    )

@@ -1,0 +1,118 @@
+"""Greedy generation in batches, with the stop rules of the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from maple.models.attention import Store
+from maple.models.batching import Budget, batches
+from maple.models.head import final_logits
+from maple.models.runner import Runner
+from maple.records import GenerateRequest, StopReason
+
+_CONTEXT = 4
+"""Prompt tokens decoded in front of new ones, so that a leading space survives."""
+
+
+@dataclass(slots=True)
+class Completion:
+    """One answer while it grows."""
+
+    prompt: tuple[int, ...]
+    request: GenerateRequest
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    reason: StopReason | None = None
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every token that ends a text: of the tokenizer and of the generation settings."""
+    settings = getattr(model.generation_config, "eos_token_id", None)
+    listed = settings if isinstance(settings, list) else [settings]
+    return frozenset(int(token) for token in [*listed, tokenizer.eos_token_id] if token is not None)
+
+
+class Generator:
+    """Continues prompts greedily."""
+
+    def __init__(
+        self, runner: Runner, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        self._runner = runner
+        self._model = model
+        self._tokenizer = tokenizer
+        self._ends = end_tokens(model, tokenizer)
+
+    def complete(self, completions: Sequence[Completion], prefix: Store, limit: Budget) -> None:
+        """Fill in `ids`, `text` and `reason` of each completion.
+
+        Args:
+            completions: their prompts all start with the tokens of `prefix`, and go beyond it.
+        """
+        lengths = [len(completion.prompt) - prefix.used for completion in completions]
+        room = max(completion.request.max_new_tokens for completion in completions)
+        for batch in batches(lengths, prefix.used + room, limit):
+            self._batch([completions[index] for index in batch], prefix)
+
+    def _batch(self, live: list[Completion], prefix: Store) -> None:
+        room = max(completion.request.max_new_tokens for completion in live) - 1
+        rows = [completion.prompt[prefix.used :] for completion in live]
+        store, states = self._runner.rows(prefix, rows, room)
+        hidden = torch.stack([states[index, len(row) - 1] for index, row in enumerate(rows)])
+        while True:
+            tokens = final_logits(self._model, hidden).argmax(-1)
+            for completion, token in zip(live, tokens.tolist(), strict=True):
+                if completion.reason is None:
+                    self._extend(completion, token)
+            going = [index for index, item in enumerate(live) if item.reason is None]
+            if not going:
+                return
+            # Finished rows ride along until half are done: compacting copies the store.
+            if 2 * len(going) <= len(live):
+                kept = torch.tensor(going, device=tokens.device)
+                store.keep(kept)
+                tokens = tokens[kept]
+                live = [live[index] for index in going]
+            places = [len(item.prompt) + len(item.ids) - 1 for item in live]
+            hidden = self._runner.step(store, tokens, torch.tensor(places))
+
+    def _extend(self, completion: Completion, token: int) -> None:
+        """Add a token and see whether it ends the answer."""
+        completion.ids.append(token)
+        request = completion.request
+        if token in self._ends:
+            completion.reason = "eos"
+            completion.text = self._text(completion, completion.ids[:-1])
+            return
+        full = len(completion.ids) == request.max_new_tokens
+        if request.stop or full:
+            completion.text = self._text(completion, completion.ids)
+        found = [at for stop in request.stop if (at := completion.text.find(stop)) >= 0]
+        if found:
+            completion.reason = "stop"
+            completion.text = completion.text[: min(found)]
+        elif full:
+            completion.reason = "length"
+
+    def _text(self, completion: Completion, ids: Sequence[int]) -> str:
+        """What `ids` add to the prompt's text, without special tokens.
+
+        Decoded behind the prompt's last tokens, because some tokenizers drop the space in front
+        of the first word. A character of which not all bytes are there yet is left out.
+        """
+        context = list(completion.prompt[-_CONTEXT:])
+        before = self._decode(context)
+        text = self._decode([*context, *ids])
+        text = text[len(before) :] if text.startswith(before) else self._decode(ids)
+        return text.rstrip("\ufffd")
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(
+            self._tokenizer.decode(
+                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )

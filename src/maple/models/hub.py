@@ -1,0 +1,93 @@
+"""Base models from a model hub: the commit, and only the files that are safe to load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import errors as hub_errors
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from maple.errors import ModelError
+from maple.models.hashing import TOKENIZER_FILES
+
+# The base of the transport library's errors; the library itself (httpx, httpx2) changes with the
+# hub client's version, so it is not imported by name.
+_TransportError: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
+
+_UNREACHABLE = (_TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
+
+_WANTED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
+# Never *.bin, *.pt or *.py: pickles and remote code stay on the hub.
+_PATTERNS = [*_WANTED, *TOKENIZER_FILES]
+
+
+def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
+    """The files of a hub model at one commit, downloaded into the hub's cache.
+
+    Offline (HF_HUB_OFFLINE) the cached snapshot is taken. HF_ENDPOINT is honoured.
+
+    Args:
+        hub_id: "org/name".
+        revision: branch, tag or commit; None for the default branch.
+
+    Returns:
+        The folder and the commit (40 hexadecimal digits).
+
+    Raises:
+        ModelError: unknown, gated or unreachable; tokens are never part of the message.
+    """
+    try:
+        if constants.HF_HUB_OFFLINE:
+            folder = Path(
+                snapshot_download(
+                    hub_id, revision=revision, allow_patterns=_PATTERNS, local_files_only=True
+                )
+            )
+            return folder, folder.name
+        commit = HfApi().model_info(hub_id, revision=revision).sha
+        if commit is None:
+            raise ModelError(f"base model {hub_id!r}: the hub names no commit for {revision!r}")
+        folder = Path(snapshot_download(hub_id, revision=commit, allow_patterns=_PATTERNS))
+    except (_TransportError, HFValidationError, OSError) as error:
+        raise _explained(hub_id, revision, error) from None
+    return folder, commit
+
+
+def _explained(hub_id: str, revision: str | None, error: Exception) -> ModelError:
+    """The library's error in one sentence; its own text may quote headers, so it is left out."""
+    where = f"base model {hub_id!r}"
+    if isinstance(error, GatedRepoError):
+        return ModelError(
+            f"{where}: access is restricted by its owner",
+            f"accept its terms at {constants.ENDPOINT}/{hub_id} and run `hf auth login`",
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return ModelError(f"{where}: no revision {revision!r} on {constants.ENDPOINT}")
+    if isinstance(error, RepositoryNotFoundError):
+        return ModelError(
+            f"{where}: no such file or folder here, and no such model on {constants.ENDPOINT}",
+            "check the spelling; for a private model run `hf auth login`",
+        )
+    if constants.HF_HUB_OFFLINE:
+        return ModelError(
+            f"{where}: not in the local cache, and HF_HUB_OFFLINE is set",
+            "unset HF_HUB_OFFLINE, or download it where there is a network",
+        )
+    if isinstance(error, HFValidationError):
+        return ModelError(f"{where}: not a valid hub id", "a hub id reads org/name")
+    if isinstance(error, _UNREACHABLE):
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        reason = f"answered {status}" if status else "cannot be reached"
+        return ModelError(
+            f"{where}: {constants.ENDPOINT} {reason}",
+            "check the network; HF_HUB_OFFLINE=1 takes a snapshot already in the cache, "
+            "demo:gemma-3-270m and local folders need no network",
+        )
+    return ModelError(f"{where}: download failed ({type(error).__name__})")

@@ -1,0 +1,110 @@
+"""What can be wrong with rendered prompts, found before a sweep costs anything.
+
+The linter looks at texts alone, not at how they were made: it takes the item's fields out of the
+prompt and examines what remains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from maple.languages import foreign_letters
+from maple.languages import language as language_of
+from maple.prompts.literals import Wording, problems
+from maple.records import Example, Prompted
+
+# Stands for a field's text in what remains. A private-use character: in no text, and no letter.
+_FIELD = "\ue000"
+
+
+def lint(
+    examples: Sequence[Example],
+    prompted: Sequence[Prompted],
+    shown: Sequence[str],
+    wording: Wording,
+) -> list[str]:
+    """Problems of the prompts of a subset; none where all is well.
+
+    Args:
+        examples: n items.
+        prompted: the same n, rendered without exemplars.
+        shown: names of the fields whose whole text must appear.
+        wording: that the prompts were rendered with.
+
+    Returns:
+        One line a kind of problem, with the first item that has it and how many more do.
+    """
+    found: dict[str, list[str]] = {}
+    for example, rendered in zip(examples, prompted, strict=True):
+        for problem in dict.fromkeys(_of_item(example, rendered, shown, wording)):
+            found.setdefault(problem, []).append(example.example_id)
+    for one, other in _alike(examples, prompted):
+        found.setdefault("renders like another item", []).append(f"{one} (as {other})")
+    lines = problems(wording.language)
+    for problem, items in found.items():
+        more = f" and {len(items) - 1} more" if len(items) > 1 else ""
+        lines.append(f"{items[0]}{more}: {problem}")
+    return lines
+
+
+def _of_item(
+    example: Example, rendered: Prompted, shown: Sequence[str], wording: Wording
+) -> Iterator[str]:
+    wanted = example.choices or example.golds[:1]
+    rest, missing = _without(rendered.text, [example.fields[name] for name in shown])
+    yield from (f"the field {shown[index]!r} does not appear whole" for index in missing)
+    if len(rendered.answers) != len(wanted):
+        yield f"{len(rendered.answers)} answers, expected {len(wanted)}"
+        return
+    for answer, text in zip(rendered.answers, wanted, strict=True):
+        remains, lost = _without(answer, [text])
+        if lost:
+            yield "an answer does not appear whole"
+        else:
+            yield from _of_rest(rest + remains, wording)
+    if len(set(rendered.answers)) < len(rendered.answers):
+        yield "two answers are alike"
+    if rendered.text != rendered.text.rstrip():
+        yield "the prompt ends in white space"
+
+
+def _of_rest(rest: str, wording: Wording) -> Iterator[str]:
+    """Problems of what the prompt adds to the fields."""
+    if re.search(r"\{\w*\}", rest):
+        yield "a placeholder survives"
+    if "\\n" in rest:
+        yield "a line break is spelled out"
+    if "  " in rest or " \n" in rest:
+        yield "a space too many"
+    if wording.space and re.search(rf"[^\s{_FIELD}]{_FIELD}", rest):
+        yield "no space between a label and the text after it"
+    if not wording.space and f" {_FIELD}" in rest:
+        yield "a space before text of a script without spaces"
+    if foreign := foreign_letters(rest, language_of(wording.language).script):
+        yield f"{foreign!r} is not in the script of {wording.language}"
+
+
+def _without(text: str, fields: Sequence[str]) -> tuple[str, list[int]]:
+    """The text with each field's first occurrence marked, and the indices of absent fields."""
+    missing = []
+    # Longest first: a question may be quoted in its passage, never the other way round.
+    for index in sorted(range(len(fields)), key=lambda index: -len(fields[index])):
+        whole = fields[index].strip()
+        if whole and whole in text:
+            text = text.replace(whole, _FIELD, 1)
+        else:
+            missing.append(index)
+    return text, sorted(missing)
+
+
+def _alike(examples: Sequence[Example], prompted: Sequence[Prompted]) -> Iterator[tuple[str, str]]:
+    """Pairs of items that differ and yet render alike.
+
+    Some releases repeat an item under two ids; that is for the task to remark, not the prompt.
+    """
+    seen: dict[Prompted, Example] = {}
+    for example, rendered in zip(examples, prompted, strict=True):
+        first = seen.setdefault(rendered, example)
+        if first.fields != example.fields:
+            yield example.example_id, first.example_id

@@ -1,0 +1,97 @@
+"""The words of the prompts, per language: `literals.toml` beside this module."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from maple.errors import DataError, nearest
+from maple.languages import foreign_letters
+from maple.languages import language as language_of
+
+Word = Literal["passage", "question", "answer", "cause", "effect", "colon"]
+
+PROMPTS = ("native", "english")
+"""Prompts by the language of their words: that of the items, or English. The default first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How the words of a prompt meet the texts of an item.
+
+    Attributes:
+        language: key of the language that the words are in.
+        space: what stands between a label and the item's text: " ", or "" where the text's
+            script puts no spaces between words.
+    """
+
+    language: str
+    space: str
+
+    def label(self, word: Word) -> str:
+        """A word and the colon that its language writes after it.
+
+        Raises:
+            DataError: the language has no such word.
+        """
+        return literal(self.language, word) + literal(self.language, "colon")
+
+
+def wording(prompt: str, language: str) -> Wording:
+    """The wording of a prompt for items in a language.
+
+    Args:
+        prompt: a name from `PROMPTS`.
+        language: key of the language of the items.
+
+    Raises:
+        DataError: no such prompt, or no such language.
+    """
+    if prompt not in PROMPTS:
+        raise DataError(f"no prompt {prompt!r}", nearest(prompt, PROMPTS))
+    space = " " if language_of(language).spaced else ""
+    return Wording(language if prompt == "native" else "eng_Latn", space)
+
+
+def literal(language: str, word: Word) -> str:
+    """A word in a language.
+
+    Raises:
+        DataError: there is none, naming the word and the language.
+    """
+    value = _table().get(language, {}).get(word)
+    if not isinstance(value, str):
+        raise DataError(
+            f"no prompt word for {word!r} in {language}",
+            'ask in English instead (prompts = ["english"]), or add the word to literals.toml',
+        )
+    return value
+
+
+def reviewed(language: str) -> bool:
+    """Whether a native speaker has checked the words of a language; no if it has none."""
+    return _table().get(language, {}).get("reviewed") is True
+
+
+def problems(language: str) -> list[str]:
+    """What is wrong with the words of a language: alike, padded, or in another script."""
+    words = {name: text for name, text in _table().get(language, {}).items() if name != "reviewed"}
+    found = []
+    if len(set(words.values())) < len(words):
+        found.append(f"{language}: two words of the prompts are alike")
+    for name, text in words.items():
+        if not isinstance(text, str) or text != text.strip() or not text:
+            found.append(f"{language}: the word for {name!r} is empty or has space at an end")
+        elif foreign := foreign_letters(text, language_of(language).script):
+            found.append(f"{language}: {foreign!r} in the word for {name!r} is of another script")
+    return found
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, str | bool]]:
+    text = resources.files("maple.prompts").joinpath("literals.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)

@@ -1,0 +1,168 @@
+"""Everything that a report shows, read from the store once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from maple.analysis import frames
+from maple.analysis.results import Macro, Results, Setting, results, setting_of
+from maple.errors import StoreError
+from maple.records import EvalCell
+from maple.report.labels import cell_label, subset_label
+from maple.store import PlanFile, Record, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What stands in one row of a table: a train cell at one precision, with its eval cells.
+
+    Attributes:
+        evals: eval id by subset.
+    """
+
+    train_id: str
+    eval_bits: int
+    label: str
+    base_name: str
+    evals: dict[str, str] = field(hash=False)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Names the row within a setting."""
+        return self.train_id, self.eval_bits
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All cells that share a setting.
+
+    Attributes:
+        lines: sorted by base, precision, untuned first, source, rank, seed.
+        subsets: name of each subset's column by subset, in the plan's order.
+        rules: language rules of the metric by subset.
+        primary: whether the setting's metric is the task's primary one.
+        anchor: names the table in file names and links; distinct within a study.
+    """
+
+    setting: Setting
+    lines: tuple[Line, ...]
+    subsets: dict[str, str] = field(hash=False)
+    rules: dict[str, str] = field(hash=False)
+    primary: bool
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """One study's results, in tables and estimates."""
+
+    store: Store
+    plan: PlanFile
+    cells: pl.DataFrame
+    training: pl.DataFrame
+    curves: pl.DataFrame
+    answers: pl.DataFrame
+    results: Results
+    macros: dict[tuple[Setting, str, int], Macro]
+    tables: tuple[Table, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """ "done", "failed" or "pending" by eval id."""
+        return dict(self.cells.select("eval_id", "status").iter_rows())
+
+    def macro(self, table: Table, line: Line) -> Macro | None:
+        """The mean over languages of a row; None where nothing of it is finished."""
+        return self.macros.get((table.setting, *line.key))
+
+
+def gather(store: Store) -> Gathered:
+    """Read a store.
+
+    Raises:
+        StoreError: no plan in the folder, or a file that cannot be read.
+    """
+    plan = store.plan()
+    if plan is None:
+        raise StoreError(
+            f"{store.root}: has no plan.json, so there is nothing to report",
+            "name a folder that `maple run` has written",
+        )
+    found = results(plan, frames.scores(store, plan))
+    planned = plan.train.keys() | plan.evals.keys()
+    return Gathered(
+        store=store,
+        plan=plan,
+        cells=frames.cells(store, plan),
+        training=frames.training(store, plan),
+        curves=frames.curves(store, plan),
+        answers=frames.answers(store, plan),
+        results=found,
+        macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
+        tables=_tables(plan),
+        records=tuple(record for record in store.records() if record.id in planned),
+    )
+
+
+def _tables(plan: PlanFile) -> tuple[Table, ...]:
+    groups: dict[Setting, list[str]] = {}
+    for score_id in plan.scores:
+        groups.setdefault(setting_of(plan, score_id), []).append(score_id)
+    tables = []
+    taken: Counter[str] = Counter()
+    # Stable: tasks in the plan's order, of each task the primary metric first.
+    tasks = list(dict.fromkeys(setting.task for setting in groups))
+    primary = {setting: plan.primary_metrics.get(setting.task) == setting.metric for setting in groups}
+    for setting in sorted(groups, key=lambda key: (tasks.index(key.task), not primary[key])):
+        scores = [plan.scores[score_id] for score_id in groups[setting]]
+        evals = {score.eval_id: plan.evals[score.eval_id] for score in scores}
+        name = re.sub(r"[^A-Za-z0-9]+", "-", f"{setting.task}-{setting.metric}")
+        taken[name] += 1
+        tables.append(
+            Table(
+                setting,
+                _lines(plan, evals),
+                _columns(plan, evals),
+                {plan.evals[score.eval_id].subset: score.rules for score in scores},
+                primary[setting],
+                name if taken[name] == 1 else f"{name}-{taken[name]}",
+            )
+        )
+    return tuple(tables)
+
+
+def _lines(plan: PlanFile, evals: dict[str, EvalCell]) -> tuple[Line, ...]:
+    found: dict[tuple[str, int], dict[str, str]] = {}
+    for eval_id, cell in evals.items():
+        found.setdefault((cell.train_id, cell.eval_bits), {})[cell.subset] = eval_id
+    bases = list(dict.fromkeys(cell.base_name for cell in plan.train.values()))
+
+    def order(key: tuple[str, int]) -> tuple[int, int, bool, str, int, int, int]:
+        cell = plan.train[key[0]]
+        tuned = cell.method != "none"
+        numbers = cell.r or 0, cell.train_bits or 0, cell.seed or 0
+        return bases.index(cell.base_name), key[1], tuned, cell.source or "", *numbers
+
+    return tuple(
+        Line(
+            train_id,
+            bits,
+            cell_label(plan.train[train_id], bits),
+            plan.train[train_id].base_name,
+            found[train_id, bits],
+        )
+        for train_id, bits in sorted(found, key=order)
+    )
+
+
+def _columns(plan: PlanFile, evals: dict[str, EvalCell]) -> dict[str, str]:
+    keys = {cell.subset: plan.languages[f"{cell.task}/{cell.subset}"] for cell in evals.values()}
+    languages = list(keys.values())
+    return {
+        subset: subset_label(subset, key, languages.count(key) > 1) for subset, key in keys.items()
+    }

@@ -1,0 +1,123 @@
+"""Names and numbers as people read them."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from maple.analysis.estimates import Estimate
+from maple.languages import language
+from maple.records import TrainCell
+
+MINUS = "\N{MINUS SIGN}"
+UP, DOWN = "▲", "▼"
+_METHODS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "full": "full finetuning"}
+
+
+def cell_label(cell: TrainCell, eval_bits: int) -> str:
+    """ "untuned, 4 bits" or "LoRA r=8, 4 bits, mini, seed 0"."""
+    if cell.train_bits in {None, eval_bits}:
+        bits = f"{eval_bits} bits"
+    else:
+        bits = f"trained in {cell.train_bits} bits, evaluated in {eval_bits}"
+    return ", ".join([method_label(cell), bits, *_origin(cell)])
+
+
+def train_label(cell: TrainCell) -> str:
+    """A train cell without a word on its evaluation."""
+    bits = [] if cell.train_bits is None else [f"{cell.train_bits} bits"]
+    return ", ".join([method_label(cell), *bits, *_origin(cell)])
+
+
+def method_label(cell: TrainCell) -> str:
+    """ "untuned", "LoRA r=8", "adapter my-folder"."""
+    if cell.method == "none":
+        return "untuned"
+    if cell.method == "adapter":
+        return f"adapter {PurePath(cell.source or '').name}"
+    name = _METHODS.get(cell.method, cell.method)
+    return name if cell.r is None else f"{name} r={cell.r}"
+
+
+def subset_label(subset: str, key: str, shared: bool) -> str:
+    """The language's name; with the subset's own where several subsets share the language."""
+    name = language(key).name
+    return f"{name} ({subset})" if shared else name
+
+
+def points(value: float) -> str:
+    """A score of 0 to 1 as points of 100, one decimal."""
+    return f"{_rounded(value):.1f}".replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """A difference of scores in points, its sign always written; 0.0 has none."""
+    rounded = _rounded(value)
+    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", MINUS)
+
+
+def interval(estimate: Estimate, *, sign: bool = False) -> str:
+    """ "[48.1, 60.0]"; "" where there is no interval."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    shown = signed if sign else points
+    return f"[{shown(estimate.low)}, {shown(estimate.high)}]"
+
+
+def direction(estimate: Estimate) -> str:
+    """A triangle up or down where the interval lies wholly above or below 0, else ""."""
+    if estimate.low is not None and estimate.low > 0:
+        return UP
+    if estimate.high is not None and estimate.high < 0:
+        return DOWN
+    return ""
+
+
+def seconds(value: float | None) -> str:
+    """ "0.4 s", "12 s", "3 min 20 s", "2 h 05 min"; a dash if unknown."""
+    if value is None:
+        return "–"
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def megabytes(value: float | None) -> str:
+    """Bytes as MB of 10**6; a dash if unknown."""
+    return "–" if value is None else f"{value / 1e6:,.1f} MB"
+
+
+def count(value: float | None) -> str:
+    """A whole number with commas; a dash if unknown."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1 in percent, one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def plural(number: int, noun: str) -> str:
+    """ "1 adapter", "2 adapters"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def spread(values: list[int]) -> str:
+    """ "40", or "20–40" where they differ."""
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _origin(cell: TrainCell) -> list[str]:
+    if cell.method in {"none", "adapter"}:
+        return []
+    return [*([cell.source] if cell.source else []), f"seed {cell.seed}"]
+
+
+def _rounded(value: float) -> float:
+    # Adding 0.0 turns -0.0 into 0.0.
+    return round(100 * value, 1) + 0.0

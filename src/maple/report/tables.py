@@ -1,0 +1,220 @@
+"""The main table of each setting: a row per cell, a column per language, all text ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from maple.analysis.estimates import Estimate
+from maple.analysis.results import Result
+from maple.languages import language
+from maple.report import labels
+from maple.report.gathered import Gathered, Line, Table
+
+FEW_CLUSTERS = 20
+"""Below this a percentile interval covers clearly less than it says (analysis.estimates.mean)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One table cell.
+
+    Attributes:
+        state: "done", "failed", "pending", or "unscored" (answered, not scored yet).
+        mark: triangle where the delta's interval excludes 0, else "".
+        note: what else must be known, for example that a language is missing.
+    """
+
+    state: str
+    score: str = ""
+    interval: str = ""
+    delta: str = ""
+    delta_interval: str = ""
+    mark: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """One row: its label, the mean over languages, a value per language."""
+
+    label: str
+    untuned: bool
+    macro: Value
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnView:
+    """Heading of a language's column; `detail` is its resource class."""
+
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A main table with what must stand under it.
+
+    Attributes:
+        groups: per base model its rows.
+        protocol: pieces of the protocol line.
+        caution: how to read intervals and marks.
+    """
+
+    anchor: str
+    task: str
+    metric: str
+    primary: bool
+    columns: tuple[ColumnView, ...]
+    groups: tuple[tuple[str, tuple[RowView, ...]], ...]
+    protocol: tuple[str, ...]
+    caution: tuple[str, ...]
+
+
+def table_view(gathered: Gathered, table: Table) -> TableView:
+    """A setting's table, ready to be printed."""
+    return TableView(
+        anchor=table.anchor,
+        task=table.setting.task,
+        metric=table.setting.metric,
+        primary=table.primary,
+        columns=tuple(_column(gathered, table, subset) for subset in table.subsets),
+        groups=tuple(
+            (base, tuple(_row(gathered, table, line) for line in lines))
+            for base, lines in groupby(table.lines, key=lambda line: line.base_name)
+        ),
+        protocol=_protocol(gathered, table),
+        caution=_caution(gathered, table),
+    )
+
+
+def results_of(gathered: Gathered, table: Table) -> list[Result]:
+    """Every finished and scored cell of a table."""
+    found = (
+        gathered.results.cells.get((eval_id, table.setting.metric))
+        for line in table.lines
+        for eval_id in line.evals.values()
+    )
+    return [result for result in found if result is not None]
+
+
+def _column(gathered: Gathered, table: Table, subset: str) -> ColumnView:
+    spoken = language(gathered.plan.languages[f"{table.setting.task}/{subset}"])
+    known = spoken.resource_class is not None
+    return ColumnView(table.subsets[subset], f"class {spoken.resource_class}" if known else "")
+
+
+def _row(gathered: Gathered, table: Table, line: Line) -> RowView:
+    macro = gathered.macro(table, line)
+    if macro is None:
+        whole = Value("pending")
+    else:
+        missing = "" if macro.complete else f"{len(macro.subsets)} of {macro.planned}"
+        whole = _value(macro.score, macro.delta, missing)
+    return RowView(
+        label=line.label,
+        untuned=gathered.plan.train[line.train_id].method == "none",
+        macro=whole,
+        values=tuple(
+            _cell(gathered, line.evals.get(subset), table.setting.metric)
+            for subset in table.subsets
+        ),
+    )
+
+
+def _cell(gathered: Gathered, eval_id: str | None, metric: str) -> Value:
+    if eval_id is None:
+        return Value("pending", note="not in the plan")
+    result = gathered.results.cells.get((eval_id, metric))
+    if result is not None:
+        return _value(result.score, result.delta, "")
+    status = gathered.statuses[eval_id]
+    return Value("unscored" if status == "done" else status)
+
+
+def _value(score: Estimate, delta: Estimate | None, note: str) -> Value:
+    shown = Value("done", labels.points(score.value), labels.interval(score), note=note)
+    if delta is None:
+        return shown
+    return Value(
+        state="done",
+        score=shown.score,
+        interval=shown.interval,
+        delta=labels.signed(delta.value),
+        delta_interval=labels.interval(delta, sign=True),
+        mark=labels.direction(delta),
+        note=note,
+    )
+
+
+def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
+    setting = table.setting
+    cells = [gathered.plan.evals[name] for line in table.lines for name in line.evals.values()]
+    shots = "no exemplars"
+    if setting.n_shot:
+        shots = f"{labels.plural(setting.n_shot, 'exemplar')} (seed {setting.exemplar_seed})"
+    answered = "answers by log-probability of the choices"
+    if setting.decoding != "choices":
+        answered = f"{setting.decoding} decoding, at most {setting.max_new_tokens} new tokens"
+    engines = {(cell.eval_bits, cell.engine, cell.compute_dtype) for cell in cells}
+    limit = gathered.plan.limit
+    return (
+        f"{setting.task}, dataset {setting.dataset}, "
+        f"{labels.plural(len(table.subsets), 'subset')}: {', '.join(table.subsets)}",
+        f"prompt {setting.prompt}, {shots}",
+        f"{answered}; prompts too long for the context: {setting.truncation}",
+        f"metric {setting.metric}, version {setting.version}, rules {_rules(table)}",
+        "; ".join(
+            f"{bits} bits: engine {engine}, computing in {dtype}"
+            for bits, engine, dtype in sorted(engines)
+        ),
+        f"{_sizes(gathered, table)}, {'no limit' if limit is None else f'limit {limit}'}",
+    )
+
+
+def _rules(table: Table) -> str:
+    by_rule: dict[str, list[str]] = {}
+    for subset, rule in table.rules.items():
+        by_rule.setdefault(rule, []).append(table.subsets[subset])
+    if len(by_rule) == 1:
+        return next(iter(by_rule)) or "none"
+    return ", ".join(f"{rule} ({', '.join(names)})" for rule, names in by_rule.items())
+
+
+def _sizes(gathered: Gathered, table: Table) -> str:
+    scores = [result.score for result in results_of(gathered, table)]
+    if not scores:
+        return "nothing scored yet"
+    items = labels.spread([score.n for score in scores])
+    clusters = labels.spread([score.clusters for score in scores])
+    return f"{items} items a subset in {clusters} clusters"
+
+
+def _caution(gathered: Gathered, table: Table) -> tuple[str, ...]:
+    found = results_of(gathered, table)
+    lines = [
+        "Points of 100 with 95 % intervals (bootstrap over clusters of items, paired by item for "
+        "the difference to the untuned base at the same precision)."
+    ]
+    deltas = [row.delta for row in found if row.delta is not None and row.delta.low is not None]
+    if deltas:
+        marked = sum(bool(labels.direction(delta)) for delta in deltas)
+        lines.append(
+            f"{labels.UP} or {labels.DOWN}: the interval of the difference excludes 0, which "
+            f"{marked} of {len(deltas)} language differences do. Without any true difference about "
+            "1 in 20 would; no correction is made for looking at many."
+        )
+    if any(row.score.low is None for row in found):
+        lines.append("No interval where all items form one cluster.")
+    elif found and min(row.score.clusters for row in found) < FEW_CLUSTERS:
+        lines.append(
+            f"With fewer than {FEW_CLUSTERS} clusters the intervals are narrower than they "
+            "should be."
+        )
+    chances = [row.chance for row in found if row.chance is not None]
+    if chances:
+        low, high = labels.points(min(chances)), labels.points(max(chances))
+        lines.append(f"Chance: {low if low == high else f'{low} to {high}'}.")
+    return tuple(lines)
+
