@@ -106,5 +106,9 @@ def _alike(examples: Sequence[Example], prompted: Sequence[Prompted]) -> Iterato
     seen: dict[Prompted, Example] = {}
     for example, rendered in zip(examples, prompted, strict=True):
         first = seen.setdefault(rendered, example)
-        if first.fields != example.fields:
+        if _stripped(first) != _stripped(example):
             yield example.example_id, first.example_id
+
+
+def _stripped(example: Example) -> dict[str, str]:
+    return {name: text.strip() for name, text in example.fields.items()}

@@ -58,7 +58,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """One study's results, in tables and estimates."""
+    """One study's results, in tables and estimates.
+
+    Attributes:
+        statuses: "done", "failed" or "pending" by eval id.
+        macros: those of `results`, by (setting, train id, eval bits).
+        records: of the plan's cells only, train cells first.
+    """
 
     store: Store
     plan: PlanFile
@@ -66,15 +72,11 @@ class Gathered:
     training: pl.DataFrame
     curves: pl.DataFrame
     answers: pl.DataFrame
+    statuses: dict[str, str]
     results: Results
     macros: dict[tuple[Setting, str, int], Macro]
     tables: tuple[Table, ...]
     records: tuple[Record, ...]
-
-    @property
-    def statuses(self) -> dict[str, str]:
-        """ "done", "failed" or "pending" by eval id."""
-        return dict(self.cells.select("eval_id", "status").iter_rows())
 
     def macro(self, table: Table, line: Line) -> Macro | None:
         """The mean over languages of a row; None where nothing of it is finished."""
@@ -95,10 +97,12 @@ def gather(store: Store) -> Gathered:
         )
     found = results(plan, frames.scores(store, plan))
     planned = plan.train.keys() | plan.evals.keys()
+    cells = frames.cells(store, plan)
     return Gathered(
         store=store,
         plan=plan,
-        cells=frames.cells(store, plan),
+        cells=cells,
+        statuses=dict(cells.select("eval_id", "status").iter_rows()),
         training=frames.training(store, plan),
         curves=frames.curves(store, plan),
         answers=frames.answers(store, plan),

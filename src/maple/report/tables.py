@@ -108,7 +108,8 @@ def _column(gathered: Gathered, table: Table, subset: str) -> ColumnView:
 def _row(gathered: Gathered, table: Table, line: Line) -> RowView:
     macro = gathered.macro(table, line)
     if macro is None:
-        whole = Value("pending")
+        states = {_cell(gathered, name, table.setting.metric).state for name in line.evals.values()}
+        whole = Value(states.pop() if len(states) == 1 else "pending")
     else:
         missing = "" if macro.complete else f"{len(macro.subsets)} of {macro.planned}"
         whole = _value(macro.score, macro.delta, missing)

@@ -54,12 +54,13 @@ class Xcopa:
         licence=("CC BY 4.0", "BSD-2-Clause (COPA)"),
         citation=(
             (
-                "Ponti, Glavaš, Majewska, Liu, Vulić and Korhonen 2020. XCOPA: A Multilingual Dataset "
-                "for Causal Commonsense Reasoning. EMNLP. doi:10.18653/v1/2020.emnlp-main.185"
+                "Ponti, Glavaš, Majewska, Liu, Vulić and Korhonen 2020. XCOPA: A Multilingual "
+                "Dataset for Causal Commonsense Reasoning. EMNLP. "
+                "doi:10.18653/v1/2020.emnlp-main.185"
             ),
             (
-                "Roemmele, Bejan and Gordon 2011. Choice of Plausible Alternatives: An Evaluation of "
-                "Commonsense Causal Reasoning. AAAI Spring Symposium."
+                "Roemmele, Bejan and Gordon 2011. Choice of Plausible Alternatives: An Evaluation "
+                "of Commonsense Causal Reasoning. AAAI Spring Symposium."
             ),
         ),
         scored="test",

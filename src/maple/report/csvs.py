@@ -1,0 +1,112 @@
+"""The report's tables as CSV files, for a spreadsheet or another program."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from maple.analysis.columns import Columns, Column, frame
+from maple.analysis.results import table
+from maple.report.gathered import Gathered
+
+# A spreadsheet runs a cell that begins with one of these as a formula.
+_FORMULA = r"^[=+\-@\t\r]"
+
+_MACROS: Columns = (
+    Column("train_id", pl.String(), "train cell"),
+    Column("base_name", pl.String(), "base model"),
+    Column("label", pl.String(), "the row's name in the report"),
+    Column("eval_bits", pl.Int64(), "precision while answering, bits"),
+    Column("task", pl.String(), "benchmark"),
+    Column("dataset", pl.String(), "release or mini"),
+    Column("prompt", pl.String(), "name of the prompt"),
+    Column("n_shot", pl.Int64(), "exemplars"),
+    Column("metric", pl.String(), "how answers are scored"),
+    Column("metric_version", pl.Int64(), "version of the metric"),
+    Column("subsets", pl.String(), "subsets averaged, each weighing the same"),
+    Column("subsets_planned", pl.Int64(), "subsets of the plan"),
+    Column("score", pl.Float64(), "mean over subsets, 0 to 1"),
+    Column("score_low", pl.Float64(), "lower end of its 95 % interval"),
+    Column("score_high", pl.Float64(), "upper end"),
+    Column("delta", pl.Float64(), "minus the untuned base at the same precision"),
+    Column("delta_low", pl.Float64(), "lower end of its 95 % interval"),
+    Column("delta_high", pl.Float64(), "upper end"),
+)
+_IDENTITY = (
+    "eval_id base_name method source r lora_alpha train_bits eval_bits seed task dataset subset "
+    "language prompt n_shot metric metric_version"
+).split(" ")
+_COST = ["seconds", "load_seconds", "peak_bytes", "energy_joules", "energy_note"]
+_DELTAS = ["delta", "delta_low", "delta_high", "delta_items"]
+
+
+def tables(gathered: Gathered) -> dict[str, bytes]:
+    """Every table by file name: UTF-8 with a header; scores from 0 to 1, not in points."""
+    estimates = table(gathered.cells, gathered.results)
+    cells = estimates.unique("eval_id", keep="first", maintain_order=True)
+    of_cells = cells.select("eval_id", "train_id", "task", "subset", *_COST)
+    of_training = gathered.training.select("train_id", *_COST)
+    failed = [
+        gathered.training.select("train_id", "base_name", "status", "failure", "exit_status"),
+        cells.select(
+            "train_id", "base_name", "status", "failure", "exit_status", "eval_id", "task", "subset"
+        ),
+    ]
+    found = {
+        "scores": estimates.drop(_DELTAS),
+        "deltas": estimates.filter(pl.col("delta").is_not_null()).select(*_IDENTITY, *_DELTAS),
+        "macros": _macros(gathered),
+        "training": gathered.training,
+        "curves": gathered.curves,
+        "answers": gathered.answers,
+        "cost": pl.concat([of_training, of_cells], how="diagonal"),
+        "failures": pl.concat(failed, how="diagonal").filter(pl.col("status") == "failed"),
+    }
+    return {f"{name}.csv": to_csv(rows) for name, rows in found.items()}
+
+
+def to_csv(rows: pl.DataFrame) -> bytes:
+    """A table as CSV in which no text is a formula.
+
+    Lists become words separated by spaces. Text that a spreadsheet would run gets an apostrophe
+    in front; numbers stay numbers.
+    """
+    lists = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.List)]
+    flat = rows.with_columns(pl.col(lists).list.join(" ")) if lists else rows
+    texts = pl.col(pl.String)
+    guarded = flat.with_columns(
+        pl.when(texts.str.contains(_FORMULA)).then(pl.lit("'") + texts).otherwise(texts).name.keep()
+    )
+    return guarded.write_csv().encode()
+
+
+def _macros(gathered: Gathered) -> pl.DataFrame:
+    rows = []
+    for shown in gathered.tables:
+        for line in shown.lines:
+            macro = gathered.macro(shown, line)
+            if macro is None:
+                continue
+            delta = macro.delta
+            rows.append(
+                {
+                    "train_id": line.train_id,
+                    "base_name": line.base_name,
+                    "label": line.label,
+                    "eval_bits": line.eval_bits,
+                    "task": shown.setting.task,
+                    "dataset": shown.setting.dataset,
+                    "prompt": shown.setting.prompt,
+                    "n_shot": shown.setting.n_shot,
+                    "metric": shown.setting.metric,
+                    "metric_version": shown.setting.version,
+                    "subsets": " ".join(macro.subsets),
+                    "subsets_planned": macro.planned,
+                    "score": macro.score.value,
+                    "score_low": macro.score.low,
+                    "score_high": macro.score.high,
+                    "delta": delta.value if delta else None,
+                    "delta_low": delta.low if delta else None,
+                    "delta_high": delta.high if delta else None,
+                }
+            )
+    return frame(_MACROS, rows)

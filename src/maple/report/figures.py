@@ -1,0 +1,295 @@
+"""Figures as SVG, drawn offline: small ones, so that they stack on a narrow screen.
+
+Nothing that a model wrote is drawn. All are on white, whatever the page's colours, with text in
+the reader's own sans serif. No clip path and no gradient: their ids would clash within one page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import polars as pl
+import vl_convert
+
+from maple.analysis.results import Macro
+from maple.records import TrainCell
+from maple.report import labels
+from maple.report.gathered import Gathered, Line, Table
+
+_FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
+_INK, _MUTED, _UNTUNED = "#1f2328", "#59636e", "#8c959f"
+# Ranks in order, light to dark; readable on white by lightness alone.
+_RAMP = ("#86b6ef", "#4d8fe0", "#1f66c0", "#134689", "#0a2a57", "#04142d")
+_CURVE_POINTS = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure: file name without ending, heading, what it shows in words, its SVG."""
+
+    name: str
+    title: str
+    description: str
+    svg: str
+
+
+def heatmaps(gathered: Gathered, table: Table) -> list[Figure]:
+    """Macro delta by rank and bits, one figure a base, source and seed."""
+    panels: dict[tuple[str, str, int], list[dict[str, object]]] = {}
+    for line, cell, macro in _tuned(gathered, table):
+        if cell.r is None or macro is None or not macro.complete or macro.delta is None:
+            continue
+        delta = macro.delta
+        panels.setdefault((line.base_name, cell.source or "", cell.seed or 0), []).append(
+            {
+                "r": str(cell.r),
+                "bits": _bits(cell, line.eval_bits),
+                "delta": 100 * delta.value,
+                "text": f"{labels.signed(delta.value)} {labels.direction(delta)}".strip(),
+                "interval": labels.interval(delta, sign=True),
+                "order": cell.r,
+                "bits_order": (cell.train_bits or 0) * 100 + line.eval_bits,
+            }
+        )
+    reach = max((abs(float(str(r["delta"]))) for rows in panels.values() for r in rows), default=0)
+    found = []
+    for number, ((base, source, seed), rows) in enumerate(panels.items(), start=1):
+        described = "; ".join(f"r {r['r']}, {r['bits']} bits: {r['text']}" for r in rows)
+        found.append(
+            Figure(
+                f"heatmap-{table.anchor}-{number}",
+                f"{base}, {source}, seed {seed}",
+                f"Difference to the untuned base in points, mean over languages: {described}",
+                _svg(_heatmap(rows, max(reach, 1.0))),
+            )
+        )
+    return found
+
+
+def bars(gathered: Gathered, table: Table) -> list[Figure]:
+    """Score of every language with its interval, one figure a base, precision and source."""
+    panels: dict[tuple[str, int, str], list[tuple[Line, TrainCell]]] = {}
+    plain: dict[tuple[str, int], tuple[Line, TrainCell]] = {}
+    for line in table.lines:
+        cell = gathered.plan.train[line.train_id]
+        if cell.method == "none":
+            plain[line.base_name, line.eval_bits] = line, cell
+        else:
+            key = line.base_name, line.eval_bits, cell.source or ""
+            panels.setdefault(key, []).append((line, cell))
+    for base, bits in plain:
+        if not any(key[:2] == (base, bits) for key in panels):
+            panels[base, bits, ""] = []
+    drawn = []
+    for key, tuned in panels.items():
+        shown = [plain[key[:2]], *tuned] if key[:2] in plain else tuned
+        rows = [row for line, cell in shown for row in _bar_rows(gathered, table, line, cell)]
+        if rows:
+            drawn.append((key, shown, rows))
+    top = max((row["high"] for _, _, rows in drawn for row in rows), default=1.0)
+    found = []
+    for number, ((base, bits, source), shown, rows) in enumerate(drawn, start=1):
+        found.append(
+            Figure(
+                f"languages-{table.anchor}-{number}",
+                ", ".join(part for part in (base, f"{bits} bits", source) if part),
+                f"{table.setting.metric} by language in points, with 95 % intervals",
+                _svg(_bars(rows, [_series(cell, bits) for _, cell in shown], top)),
+            )
+        )
+    return found
+
+
+def curves(gathered: Gathered) -> list[Figure]:
+    """Training loss by step, one figure a base, source and precision."""
+    panels: dict[tuple[str, str, int], list[TrainCell]] = {}
+    rows: dict[tuple[str, str, int], list[dict[str, object]]] = {}
+    for (train_id,), log in gathered.curves.group_by("train_id", maintain_order=True):
+        cell = gathered.plan.train[str(train_id)]
+        key = cell.base_name, cell.source or "", cell.train_bits or 0
+        panels.setdefault(key, []).append(cell)
+        rows.setdefault(key, []).extend(
+            {"series": _series(cell, key[2]), "run": str(train_id), **point}
+            for point in _thinned(log).to_dicts()
+        )
+    losses = [float(str(row["loss"])) for found in rows.values() for row in found]
+    top = max(losses, default=1.0)
+    return [
+        Figure(
+            f"training-{number}",
+            f"{key[0]}, {key[1]}, {key[2]} bits",
+            "Training loss in nats a token by optimiser step",
+            _svg(_curves(found, [_series(cell, key[2]) for cell in panels[key]], top)),
+        )
+        for number, (key, found) in enumerate(rows.items(), start=1)
+    ]
+
+
+def _tuned(
+    gathered: Gathered, table: Table
+) -> Iterable[tuple[Line, TrainCell, Macro | None]]:
+    for line in table.lines:
+        cell = gathered.plan.train[line.train_id]
+        if cell.method != "none":
+            yield line, cell, gathered.macro(table, line)
+
+
+def _bar_rows(
+    gathered: Gathered, table: Table, line: Line, cell: TrainCell
+) -> list[dict[str, Any]]:
+    rows = []
+    for subset, name in table.subsets.items():
+        result = gathered.results.cells.get((line.evals.get(subset, ""), table.setting.metric))
+        if result is None:
+            continue
+        score = result.score
+        rows.append(
+            {
+                "language": name,
+                "series": _series(cell, line.eval_bits),
+                "score": 100 * score.value,
+                "low": 100 * (score.value if score.low is None else score.low),
+                "high": 100 * (score.value if score.high is None else score.high),
+                "chance": None if result.chance is None else 100 * result.chance,
+            }
+        )
+    return rows
+
+
+def _heatmap(rows: Sequence[dict[str, object]], reach: float) -> alt.LayerChart:
+    ranks = _ordered(rows, "r", "order")
+    bits = _ordered(rows, "bits", "bits_order")
+    base = alt.Chart(alt.Data(values=list(rows))).encode(
+        x=alt.X("bits:N", sort=bits, title="bits", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("r:N", sort=ranks, title="rank r"),
+    )
+    # The scheme's ends are dark: white ink there, dark ink on the pale middle.
+    ink = alt.condition(
+        f"abs(datum.delta) > {0.62 * reach}", alt.value("#ffffff"), alt.value(_INK)
+    )
+    return alt.layer(
+        base.mark_rect(stroke="#ffffff", strokeWidth=2).encode(
+            color=alt.Color(
+                "delta:Q",
+                scale=alt.Scale(scheme="blueorange", domain=[-reach, reach], reverse=True),
+                legend=None,
+            )
+        ),
+        base.mark_text(dy=-7, fontSize=13, fontWeight="bold").encode(text="text:N", color=ink),
+        base.mark_text(dy=9, fontSize=10.5).encode(text="interval:N", color=ink),
+    ).properties(width=104 * len(bits), height=50 * len(ranks))
+
+
+def _bars(rows: Sequence[dict[str, Any]], series: Sequence[str], top: float) -> alt.LayerChart:
+    order = list(dict.fromkeys(series))
+    languages = list(dict.fromkeys(str(row["language"]) for row in rows))
+    end = min(100.0, 10 * math.ceil(top / 10)) or 10.0
+    base = alt.Chart(alt.Data(values=list(rows))).encode(
+        y=alt.Y(
+            "language:N",
+            sort=languages,
+            title=None,
+            scale=alt.Scale(paddingInner=0.28, paddingOuter=0.14),
+            axis=alt.Axis(ticks=False, domain=False, labelPadding=6),
+        ),
+        yOffset=alt.YOffset("series:N", sort=order),
+    )
+    layers: list[alt.Chart] = [
+        base.mark_bar().encode(
+            x=alt.X("score:Q", title="points", scale=alt.Scale(domain=[0, end])),
+            color=_colour(order),
+        ),
+        base.mark_rule(color=_INK, strokeWidth=1).encode(x="low:Q", x2="high:Q"),
+    ]
+    chances = {row["chance"] for row in rows} - {None}
+    if len(chances) == 1:
+        rule = alt.Chart(alt.Data(values=[{"chance": chances.pop()}]))
+        layers.append(
+            rule.mark_rule(color=_MUTED, strokeDash=[4, 3]).encode(x="chance:Q")
+        )
+    height = len(languages) * (13 * len(order) + 12)
+    return alt.layer(*layers).properties(width=250, height=height)
+
+
+def _curves(rows: Sequence[dict[str, object]], series: Sequence[str], top: float) -> alt.Chart:
+    order = list(dict.fromkeys(series))
+    return (
+        alt.Chart(alt.Data(values=list(rows)))
+        .mark_line(strokeWidth=1.6)
+        .encode(
+            x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d")),
+            y=alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[0, top * 1.02], nice=False)),
+            color=_colour(order),
+            detail="run:N",
+        )
+        .properties(width=290, height=180)
+    )
+
+
+def _colour(series: Sequence[str]) -> alt.Color:
+    tuned = [name for name in series if name != "untuned"]
+    steps = max(1, len(tuned) - 1)
+    last = len(_RAMP) - 1
+    ramp = {
+        name: _RAMP[round(index * last / steps)] if len(tuned) > 1 else _RAMP[2]
+        for index, name in enumerate(tuned)
+    }
+    colours = [_UNTUNED if name == "untuned" else ramp[name] for name in series]
+    return alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=list(series), range=colours),
+        legend=alt.Legend(title=None, orient="bottom", columns=3, symbolType="square"),
+    )
+
+
+def _series(cell: TrainCell, bits: int) -> str:
+    """Legend entry of a cell among those of its panel, which share base, source and `bits`."""
+    name = labels.method_label(cell)
+    if cell.train_bits not in {None, bits}:
+        name += f", trained in {cell.train_bits} bits"
+    return name + (f", seed {cell.seed}" if cell.seed else "")
+
+
+def _bits(cell: TrainCell, eval_bits: int) -> str:
+    if cell.train_bits in {None, eval_bits}:
+        return str(eval_bits)
+    return f"{cell.train_bits} → {eval_bits}"
+
+
+def _ordered(rows: Sequence[dict[str, object]], name: str, by: str) -> list[str]:
+    found = {str(row[name]): int(str(row[by])) for row in rows}
+    return sorted(found, key=lambda key: found[key])
+
+
+def _thinned(log: pl.DataFrame) -> pl.DataFrame:
+    """Step and loss; of long trainings the mean of as many equal runs of steps as are drawn."""
+    size = math.ceil(log.height / _CURVE_POINTS)
+    return (
+        log.with_row_index("row")
+        .group_by(pl.col("row") // size, maintain_order=True)
+        .agg(pl.col("step").last(), pl.col("loss").mean())
+        .select("step", "loss")
+    )
+
+
+def _svg(chart: alt.Chart | alt.LayerChart) -> str:
+    styled = chart.configure(font=_FONT, background="#ffffff", padding=8).configure_view(
+        stroke=None
+    )
+    styled = styled.configure_axis(
+        labelColor=_MUTED,
+        titleColor=_MUTED,
+        titleFontWeight="normal",
+        labelFontSize=11.5,
+        titleFontSize=11.5,
+        gridColor="#e8ebee",
+        domainColor="#c9ced4",
+        tickColor="#c9ced4",
+        labelLimit=150,
+    ).configure_legend(labelColor=_INK, labelFontSize=11.5, labelLimit=220)
+    # No address is allowed, so that a chart can never load anything.
+    return vl_convert.vegalite_to_svg(styled.to_dict(), allowed_base_urls=[])

@@ -1,0 +1,303 @@
+"""The smaller tables: adapters, cost, how answers ended, failures, where numbers come from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maple.records import Cost, EvalCell
+from maple.report import labels
+from maple.report.gathered import Gathered, Line
+from maple.store import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A plain table: the first column of each row is its heading.
+
+    Attributes:
+        notes: sentences under it.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView:
+    """A failed cell: what it is, what was said, the rest of what is known."""
+
+    kind: str
+    label: str
+    where: str
+    message: str
+    exit_status: str
+    detail: str
+
+
+def adapters(gathered: Gathered) -> Grid | None:
+    """What became of every adapter; None for a study that trains none."""
+    if gathered.training.is_empty():
+        return None
+    rows = []
+    for row in gathered.training.iter_rows(named=True):
+        cell = gathered.plan.train[row["train_id"]]
+        rows.append(
+            (
+                _with_base(gathered, cell.base_name, labels.train_label(cell)),
+                row["status"],
+                "–" if row["lora_alpha"] is None else f"{row['lora_alpha']:g}",
+                labels.count(row["trainable_parameters"]),
+                labels.count(row["steps"]),
+                labels.count(row["rows"]),
+                labels.count(row["dropped_rows"]),
+                labels.count(row["tokens"]),
+                _loss(row["loss_first"]),
+                _loss(row["loss_last"]),
+            )
+        )
+    columns = (
+        "adapter",
+        "status",
+        "alpha",
+        "trained parameters",
+        "steps",
+        "rows",
+        "rows too long",
+        "tokens",
+        "loss, first tenth",
+        "loss, last tenth",
+    )
+    note = "Loss in nats a token, mean over the first and the last tenth of the steps."
+    return Grid("Adapters", columns, tuple(rows), (note,))
+
+
+def cost(gathered: Gathered) -> Grid | None:
+    """Time, memory and energy per row of the study; None where nothing has been measured."""
+    records = {record.id: record for record in gathered.records}
+    rows = []
+    reasons: set[str] = set()
+    for line in all_lines(gathered):
+        trained = records.get(line.train_id)
+        evaluated = [records[name] for name in line.evals.values() if name in records]
+        costs = [record.cost for record in evaluated if record.cost is not None]
+        train_cost = trained.cost if trained is not None else None
+        known = [*costs, *([train_cost] if train_cost is not None else [])]
+        if not known:
+            continue
+        reasons |= {item.energy_note for item in known if item.energy_note}
+        outcome = trained.outcome if trained is not None else None
+        rows.append(
+            (
+                _with_base(gathered, line.base_name, line.label),
+                labels.seconds(train_cost.seconds if train_cost is not None else None),
+                labels.megabytes(train_cost.peak_bytes if train_cost is not None else None),
+                labels.megabytes(outcome.adapter_bytes if outcome is not None else None),
+                labels.seconds(sum(item.seconds for item in costs) if costs else None),
+                labels.count(sum(record.n or 0 for record in evaluated)),
+                labels.megabytes(_highest(costs)),
+                _energy(known),
+            )
+        )
+    if not rows:
+        return None
+    columns = (
+        "cell",
+        "training",
+        "peak memory, training",
+        "adapter",
+        "evaluation",
+        "items answered",
+        "peak memory, evaluation",
+        "energy",
+    )
+    notes = [
+        "Wall time of the work itself, loading the base not counted; memory above that at the "
+        "cell's start; MB are 10⁶ bytes."
+    ]
+    notes += [f"Energy unknown: {reason}." for reason in sorted(reasons)]
+    return Grid("Cost", columns, tuple(rows), tuple(notes))
+
+
+def endings(gathered: Gathered) -> Grid | None:
+    """How generated answers ended, over all languages of a row; None without generation."""
+    found = {row["eval_id"]: row for row in gathered.answers.iter_rows(named=True)}
+    rows = []
+    for task, line, subsets in _generated(gathered):
+        parts = [(subsets[subset], found[name]) for subset, name in line if name in found]
+        if not parts:
+            continue
+        n = sum(row["n"] for _, row in parts)
+        shares = {
+            name: sum(row[name] * row["n"] for _, row in parts) / n
+            for name in ("empty", "eos", "stop", "length", "mean_tokens")
+        }
+        worst, most = max(parts, key=lambda part: part[1]["empty"])
+        rows.append(
+            (
+                task,
+                labels.count(n),
+                labels.percent(shares["empty"]),
+                f"{worst}, {labels.percent(most['empty'])}" if most["empty"] else "–",
+                labels.percent(shares["eos"]),
+                labels.percent(shares["stop"]),
+                labels.percent(shares["length"]),
+                f"{shares['mean_tokens']:.1f}",
+            )
+        )
+    if not rows:
+        return None
+    columns = (
+        "task and cell",
+        "answers",
+        "empty",
+        "most empty in",
+        "ended by itself",
+        "stop string",
+        "cut at the limit",
+        "tokens an answer",
+    )
+    return Grid("How generated answers ended", columns, tuple(rows))
+
+
+def failures(gathered: Gathered) -> tuple[FailureView, ...]:
+    """Every failed cell of the plan, train cells first."""
+    found = []
+    for record in gathered.records:
+        if record.status != "failed":
+            continue
+        failure = record.failure
+        status = failure.exit_status if failure is not None else None
+        found.append(
+            FailureView(
+                kind="training" if record.kind == "train" else "evaluation",
+                label=_record_label(gathered, record),
+                where=f"{record.cell.task}, {record.cell.subset}"
+                if isinstance(record.cell, EvalCell)
+                else "",
+                message=failure.message if failure is not None else "no message was recorded",
+                exit_status="–" if status is None else str(status),
+                detail=failure.detail if failure is not None else "",
+            )
+        )
+    return tuple(found)
+
+
+def provenance(gathered: Gathered) -> Grid:
+    """What the numbers were made with; a row for each distinct environment."""
+    counted = Counter(
+        json.dumps(record.provenance, sort_keys=True) for record in gathered.records
+    )
+    rows = []
+    for text, number in counted.items():
+        about: dict[str, Any] = json.loads(text)
+        machine, source = about.get("machine", {}), about.get("source", {})
+        memory = machine.get("memory_bytes")
+        versions = about.get("versions", {})
+        commit = source.get("commit") or "unknown"
+        if source.get("dirty"):
+            commit += ", with uncommitted changes"
+        rows.append(
+            (
+                labels.plural(number, "cell"),
+                ", ".join(f"{name} {version}" for name, version in versions.items()),
+                commit,
+                f"{machine.get('host', 'unknown')}: {machine.get('processor', 'unknown')}, "
+                f"{machine.get('cores', '?')} cores, {labels.megabytes(memory)}",
+            )
+        )
+    columns = ("made", "versions", "commit", "machine")
+    return Grid("Software and machines", columns, tuple(rows))
+
+
+def bases(gathered: Gathered) -> Grid:
+    """The base models, resolved."""
+    rows = tuple(
+        (
+            base.name,
+            base.identity,
+            base.tokenizer,
+            "–" if base.source_precision is None else f"{base.source_precision} bits",
+        )
+        for base in gathered.plan.bases
+    )
+    return Grid("Base models", ("name", "identity", "tokenizer", "published quantised in"), rows)
+
+
+def identifiers(gathered: Gathered) -> Grid:
+    """Which folder of the store belongs to which train cell."""
+    rows = tuple(
+        (_with_base(gathered, cell.base_name, labels.train_label(cell)), name)
+        for name, cell in gathered.plan.train.items()
+    )
+    return Grid("Train cells", ("cell", "id"), rows)
+
+
+def all_lines(gathered: Gathered) -> list[Line]:
+    """One line per train cell and precision over all tasks, adapters without evaluation too."""
+    evals: dict[tuple[str, int], dict[str, str]] = {}
+    order: dict[tuple[str, int], Line] = {}
+    for table in gathered.tables:
+        for line in table.lines:
+            order.setdefault(line.key, line)
+            evals.setdefault(line.key, {}).update({name: name for name in line.evals.values()})
+    seen = {train_id for train_id, _ in order}
+    lines = [
+        Line(line.train_id, line.eval_bits, line.label, line.base_name, evals[key])
+        for key, line in order.items()
+    ]
+    for train_id, cell in gathered.plan.train.items():
+        if train_id not in seen and cell.method != "none":
+            bits = cell.train_bits or 0
+            lines.append(Line(train_id, bits, labels.train_label(cell), cell.base_name, {}))
+    return lines
+
+
+def _generated(
+    gathered: Gathered,
+) -> list[tuple[str, Sequence[tuple[str, str]], dict[str, str]]]:
+    return [
+        (
+            f"{table.setting.task}: {_with_base(gathered, line.base_name, line.label)}",
+            tuple(line.evals.items()),
+            table.subsets,
+        )
+        for table in gathered.tables
+        if table.primary and table.setting.decoding != "choices"
+        for line in table.lines
+    ]
+
+
+def _record_label(gathered: Gathered, record: Record) -> str:
+    if isinstance(record.cell, EvalCell):
+        cell = gathered.plan.train[record.cell.train_id]
+        label = labels.cell_label(cell, record.cell.eval_bits)
+    else:
+        cell = record.cell
+        label = labels.train_label(cell)
+    return _with_base(gathered, cell.base_name, label)
+
+
+def _with_base(gathered: Gathered, base: str, label: str) -> str:
+    return label if len(gathered.plan.bases) == 1 else f"{base}: {label}"
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _highest(costs: Sequence[Cost]) -> int | None:
+    known = [item.peak_bytes for item in costs if item.peak_bytes is not None]
+    return max(known, default=None)
+
+
+def _energy(costs: Sequence[Cost]) -> str:
+    known = [item.energy_joules for item in costs if item.energy_joules is not None]
+    if len(known) < len(costs):
+        return "unknown"
+    return f"{sum(known) / 1000:,.1f} kJ"

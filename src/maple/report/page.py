@@ -1,0 +1,105 @@
+"""The report: one HTML page that needs no network, its tables as CSV, its figures as SVG."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from maple.report import csvs, figures, ledger, sentences
+from maple.report.figures import Figure
+from maple.report.gathered import Gathered, gather
+from maple.report.samples import SampleView, samples
+from maple.report.tables import TableView, table_view
+from maple.store import Store
+from maple.store.files import write_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What the page says about one task under one metric."""
+
+    table: TableView
+    heatmaps: tuple[Figure, ...]
+    bars: tuple[Figure, ...]
+    samples: tuple[SampleView, ...]
+
+
+def build(store: Store, out: Path | None = None) -> Path:
+    """Write a store's report: index.html, tables/*.csv, figures/*.svg.
+
+    A pure function of the store: the same content gives the same bytes. Safe while a sweep runs.
+
+    Args:
+        store: what to report on.
+        out: folder to write to; the store's own "report" by default.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        StoreError: no plan in the folder, a file that cannot be read, or `out` cannot be written.
+    """
+    gathered = gather(store)
+    folder = out if out is not None else store.root / "report"
+    sections = [_section(gathered, index) for index in range(len(gathered.tables))]
+    curves = figures.curves(gathered)
+    for name, content in csvs.tables(gathered).items():
+        write_bytes(folder / "tables" / name, content)
+    drawn = [*(figure for part in sections for figure in (*part.heatmaps, *part.bars)), *curves]
+    for figure in drawn:
+        write_bytes(folder / "figures" / f"{figure.name}.svg", figure.svg.encode())
+    page = folder / "index.html"
+    write_bytes(page, _render(gathered, sections, curves).encode())
+    return page
+
+
+def _section(gathered: Gathered, index: int) -> Section:
+    table = gathered.tables[index]
+    if not table.primary:
+        return Section(table_view(gathered, table), (), (), ())
+    return Section(
+        table_view(gathered, table),
+        tuple(figures.heatmaps(gathered, table)),
+        tuple(figures.bars(gathered, table)),
+        samples(gathered, table),
+    )
+
+
+def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("maple.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["inline"] = _inline
+    plan = gathered.plan
+    return environment.get_template("page.html.j2").render(
+        title=plan.study.get("name", gathered.store.root.name),
+        plan=plan,
+        sentences=sentences.summary(gathered),
+        sections=sections,
+        adapters=ledger.adapters(gathered),
+        curves=curves,
+        cost=ledger.cost(gathered),
+        endings=ledger.endings(gathered),
+        failures=ledger.failures(gathered),
+        provenance=ledger.provenance(gathered),
+        bases=ledger.bases(gathered),
+        identifiers=ledger.identifiers(gathered),
+        study=json.dumps(plan.study, indent=2, ensure_ascii=False),
+    )
+
+
+def _inline(figure: Figure) -> Markup:
+    """An SVG as an element of the page: named for readers of the screen, without namespaces."""
+    # The figures are drawn by altair from numbers and labels; Vega escapes text in its SVG.
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", figure.svg)
+    name = jinja2.filters.escape(figure.description)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{name}"', 1))  # noqa: S704

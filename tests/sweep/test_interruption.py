@@ -1,0 +1,141 @@
+"""Killed anywhere, started twice: the results are those of one quiet run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sweep.studies import content, planned, results, swept
+
+STUDY = """
+name = "interrupted"
+[base]
+models = ["scripted:hash"]
+[train]
+sources = ["mini"]
+r = [8, 16]
+lora_alpha = "2r"
+train_bits = [4, 16]
+[evaluate]
+[[evaluate.task]]
+name = "xcopa"
+dataset = "mini"
+n_shot = 2
+[[evaluate.task]]
+name = "xquad"
+dataset = "mini"
+n_shot = 2
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    study = folder.parent / "study.toml"
+    study.write_text(STUDY, encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, "-m", "maple", "run", str(study), "--out", str(folder), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(folder: Path) -> None:
+    process = start(folder)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr.decode()
+
+
+def worker_of(sweep: int) -> int | None:
+    children = Path(f"/proc/{sweep}/task/{sweep}/children").read_text(encoding="ascii").split()
+    return int(children[0]) if children else None
+
+
+@pytest.mark.full
+def test_killed_at_random_moments_and_run_again(tmp_path: Path) -> None:
+    finish(tmp_path / "quiet")
+    expected = results(tmp_path / "quiet")
+    chance = random.Random(0)
+    folder = tmp_path / "killed"
+    deaths = 0
+    for attempt in range(30):
+        process = start(folder)
+        time.sleep(chance.uniform(0.7, 2.2))
+        victim = process.pid
+        if attempt % 2:
+            victim = worker_of(process.pid) or process.pid
+        if process.poll() is None:
+            os.kill(victim, signal.SIGKILL)
+            deaths += 1
+        process.communicate(timeout=120)
+        if deaths == 10:
+            break
+    finish(folder)
+    assert results(folder) == expected
+    assert deaths >= 5
+
+
+def test_the_worker_dies_with_its_sweep(tmp_path: Path) -> None:
+    process = start(tmp_path / "out")
+    worker = None
+    while worker is None and process.poll() is None:
+        worker = worker_of(process.pid)
+    assert worker is not None
+    process.kill()
+    process.communicate(timeout=60)
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker outlived its sweep")
+
+
+def test_two_sweeps_share_a_folder(tmp_path: Path) -> None:
+    finish(tmp_path / "quiet")
+    shared = tmp_path / "shared"
+    both = [start(shared), start(shared)]
+    messages = [process.communicate(timeout=120)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], messages
+    assert results(shared) == results(tmp_path / "quiet")
+    computed = [int(text.split(" cells computed")[0].splitlines()[-1]) for text in messages]
+    cells = json.loads((shared / "plan.json").read_text(encoding="utf-8"))
+    adapters = sum(cell["method"] != "none" for cell in cells["train"].values())
+    assert sum(computed) == adapters + len(cells["evals"])
+
+
+def test_a_stale_lease_is_taken_over(tmp_path: Path) -> None:
+    plan, store = planned(content(subsets=["eng_Latn"]), tmp_path)
+    name = next(iter(plan.grid.evals))
+    lease = tmp_path / "leases" / f"{name}.json"
+    lease.parent.mkdir()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    held = {
+        "token": "x",
+        "host": os.uname().nodename,
+        "pid": gone.pid,
+        "process_started": time.time(),
+        "heartbeat": time.time(),
+    }
+    lease.write_text(json.dumps(held), encoding="utf-8")
+    outcome, _, _ = swept(content(subsets=["eng_Latn"]), tmp_path)
+    assert name in outcome.done
+
+
+def test_parts_of_an_unfinished_cell_are_kept(tmp_path: Path) -> None:
+    _, plan, store = swept(content(subsets=["eng_Latn"]), tmp_path / "quiet")
+    name, cell = next(iter(plan.grid.evals.items()))
+    rows = store.responses(name, cell).to_pylist()
+    _, other = planned(content(subsets=["eng_Latn"]), tmp_path / "other")
+    marked = [{**row, "prompt_tail": [0]} for row in rows[:7]]
+    other.put_part(name, cell, 0, marked)
+    swept(content(subsets=["eng_Latn"]), tmp_path / "other")
+    found = other.responses(name, cell).to_pylist()
+    assert found[:7] == marked
+    assert found[7:] == rows[7:]

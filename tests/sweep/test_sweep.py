@@ -1,0 +1,215 @@
+"""A study end to end on the scripted model: what is computed, and what is not computed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maple.records import EvalCell, TrainCell, Unit
+from maple.store import Store
+from maple.sweep.run import score_missing
+from sweep.studies import content, planned, results, swept
+
+
+def test_every_cell_is_done_scored_and_recorded(tmp_path: Path) -> None:
+    outcome, plan, store = swept(content(), tmp_path)
+    assert outcome.failed == {}
+    trained = [name for name, cell in plan.grid.train.items() if cell.method == "lora"]
+    assert len(trained) == 2
+    assert len(plan.grid.evals) == 4 * 3 * 2  # two adapters, two baselines; three languages
+    assert sorted(outcome.done) == sorted([*trained, *plan.grid.evals])
+    assert outcome.scored == len(plan.grid.scores) == 12 * 4 + 12 * 3
+    for name, cell in plan.grid.evals.items():
+        record = store.eval_record(name, cell)
+        assert record is not None
+        assert (record.status, record.n, len(record.exemplar_ids)) == ("done", 16, 2)
+        assert store.responses(name, cell).num_rows == 16
+    for name, score in plan.grid.scores.items():
+        table = store.scores(name, score)
+        assert table is not None
+        assert table.num_rows == 16
+        assert all(0 <= value <= 1 for value in table["score"].to_pylist())
+    assert (tmp_path / "index.parquet").exists()
+    assert not list((tmp_path / "leases").glob("*.json"))
+
+
+def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
+    swept(content(), tmp_path)
+    before = results(tmp_path)
+    outcome, _, _ = swept(content(), tmp_path)
+    assert (outcome.done, outcome.scored) == ([], 0)
+    assert results(tmp_path) == before
+
+
+def test_the_untuned_base_is_measured_once_a_precision(tmp_path: Path) -> None:
+    plan, _ = planned(content(r=[8, 16, 64], seeds=[0, 1]), tmp_path)
+    untuned = [name for name, cell in plan.grid.train.items() if cell.method == "none"]
+    baselines = {
+        (cell.train_id, cell.eval_bits)
+        for cell in plan.grid.evals.values()
+        if cell.train_id in untuned
+    }
+    assert len(baselines) == 2
+    crossed, _ = planned(content(eval_bits=[4, 8, 16]), tmp_path / "crossed")
+    baselines = {
+        (cell.train_id, cell.eval_bits)
+        for cell in crossed.grid.evals.values()
+        if crossed.grid.train[cell.train_id].method == "none"
+    }
+    assert len(baselines) == 3
+    assert len(crossed.grid.evals) == (2 * 3 + 3) * 6
+
+
+def test_a_rank_more_trains_and_evaluates_exactly_that_rank(tmp_path: Path) -> None:
+    swept(content(), tmp_path)
+    before = results(tmp_path)
+    outcome, plan, _ = swept(content(r=[8, 16]), tmp_path)
+    added = {name for name, cell in plan.grid.train.items() if cell.r == 16}
+    evals = {name for name, cell in plan.grid.evals.items() if cell.train_id in added}
+    assert set(outcome.done) == added | evals
+    assert len(added) == 2
+    assert before.items() <= results(tmp_path).items()
+
+
+def test_a_subset_more_trains_nothing(tmp_path: Path) -> None:
+    swept(content(subsets=["eng_Latn"]), tmp_path)
+    outcome, plan, _ = swept(content(subsets=["eng_Latn", "hin_Deva"]), tmp_path)
+    assert {plan.grid.evals[name].subset for name in outcome.done} == {"hin_Deva"}
+    assert len(outcome.done) == 2 * 4
+
+
+def test_a_higher_limit_answers_only_the_new_items(tmp_path: Path) -> None:
+    _, plan, store = swept(content(), tmp_path, limit=5)
+    first = {name: store.responses(name, cell) for name, cell in plan.grid.evals.items()}
+    assert {table.num_rows for table in first.values()} == {5}
+    outcome, plan, store = swept(content(), tmp_path, limit=9)
+    assert set(outcome.done) == set(plan.grid.evals)
+    for name, cell in plan.grid.evals.items():
+        table = store.responses(name, cell)
+        assert table.num_rows == 9
+        assert table.slice(0, 5).equals(first[name])
+    assert all(
+        store.scores(name, score).num_rows == 9  # type: ignore[union-attr]
+        for name, score in plan.grid.scores.items()
+    )
+    whole, _, _ = swept(content(), tmp_path, limit=5)
+    assert whole.done == []
+
+
+def test_a_limited_run_takes_the_same_items_in_every_language(tmp_path: Path) -> None:
+    _, plan, store = swept(content(), tmp_path, limit=5)
+    for task in ("xcopa", "xquad"):
+        ids = {
+            tuple(store.responses(name, cell)["example_id"].to_pylist())
+            for name, cell in plan.grid.evals.items()
+            if cell.task == task
+        }
+        assert len(ids) == 1
+
+
+def test_precisions_crossed_wait_for_the_training_of_the_other(tmp_path: Path) -> None:
+    outcome, plan, _ = swept(content(eval_bits=[4, 16], subsets=["eng_Latn"]), tmp_path)
+    assert outcome.failed == {}
+    assert len(plan.grid.evals) == 2 * (2 * 2 + 2)
+    assert set(plan.grid.evals) <= set(outcome.done)
+
+
+def test_exemplars_are_not_scored_items(tmp_path: Path) -> None:
+    _, plan, store = swept(content(), tmp_path)
+    for name, cell in plan.grid.evals.items():
+        record = store.eval_record(name, cell)
+        assert record is not None
+        scored = set(store.responses(name, cell)["example_id"].to_pylist())
+        assert not scored & set(record.exemplar_ids)
+
+
+class _Dies:
+    """An executor whose workers die on one cell."""
+
+    def __init__(self, inner: object, victim: str) -> None:
+        self.inner = inner
+        self.victim = victim
+
+    def run(self, units: object, on_event: object) -> None:
+        for unit in units:  # type: ignore[attr-defined]
+            self._run(unit, on_event)
+
+    def _run(self, unit: Unit, on_event: object) -> None:
+        from maple.sweep.unit import run_unit
+
+        class Death(BaseException):
+            pass
+
+        def emit(event: dict[str, object]) -> None:
+            on_event(event)  # type: ignore[operator]
+            if event["event"] == "start" and event["id"] == self.victim:
+                raise Death
+
+        try:
+            run_unit(unit, emit)  # type: ignore[arg-type]
+        except Death:
+            on_event({"event": "exit", "status": -9, "log": "last words"})  # type: ignore[operator]
+            return
+        on_event({"event": "exit", "status": 0, "log": ""})  # type: ignore[operator]
+
+
+def _with_death(folder: Path, kind: str) -> tuple[str, object, object, Store]:
+    from maple.sweep.run import run
+
+    plan, store = planned(content(), folder)
+    cells: dict[str, TrainCell | EvalCell] = {
+        **{name: cell for name, cell in plan.grid.train.items() if cell.method != "none"},
+        **plan.grid.evals,
+    }
+    victim = next(name for name in cells if (name in plan.grid.train) == (kind == "train"))
+    outcome = run(plan, store, _Dies(None, victim), lambda _event: None)  # type: ignore[arg-type]
+    return victim, outcome, plan, store
+
+
+def test_a_dead_worker_is_one_failed_cell_and_the_rest_goes_on(tmp_path: Path) -> None:
+    victim, outcome, plan, store = _with_death(tmp_path, "eval")
+    assert list(outcome.failed) == [victim]  # type: ignore[attr-defined]
+    record = store.eval_record(victim, plan.grid.evals[victim])  # type: ignore[attr-defined]
+    assert record is not None
+    assert record.failure is not None
+    assert record.failure.exit_status == -9
+    assert record.failure.detail == "last words"
+    assert "SIGKILL" in record.failure.message
+    again, _, _ = swept(content(), tmp_path)
+    assert again.done == [victim]
+
+
+def test_a_failed_adapter_fails_its_evaluations_visibly(tmp_path: Path) -> None:
+    victim, outcome, plan, store = _with_death(tmp_path, "train")
+    dependent = {n for n, c in plan.grid.evals.items() if c.train_id == victim}  # type: ignore[attr-defined]
+    assert set(outcome.failed) == {victim} | dependent  # type: ignore[attr-defined]
+    for name in dependent:
+        record = store.eval_record(name, plan.grid.evals[name])  # type: ignore[attr-defined]
+        assert record is not None
+        assert record.failure is not None
+        assert record.failure.message == f"its adapter {victim} failed to train"
+    again, _, _ = swept(content(), tmp_path)
+    assert set(again.done) == {victim} | dependent
+
+
+def test_scores_are_made_again_when_lost(tmp_path: Path) -> None:
+    _, plan, store = swept(content(), tmp_path)
+    before = results(tmp_path)
+    for path in (tmp_path / "scores").rglob("*.parquet"):
+        path.unlink()
+    assert score_missing(plan, store) == len(plan.grid.scores)
+    assert results(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["plan.json", "record"])
+def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
+    from maple.errors import StoreError
+
+    swept(content(subsets=["eng_Latn"]), tmp_path)
+    path = tmp_path / "plan.json"
+    if name == "record":
+        path = next((tmp_path / "eval").rglob("*.json"))
+    path.write_text(path.read_text(encoding="utf-8")[:50], encoding="utf-8")
+    with pytest.raises(StoreError, match=path.name):
+        swept(content(subsets=["eng_Latn"]), tmp_path)
