@@ -41,7 +41,7 @@ def main() -> None:
 
 def _die_with_parent() -> None:
     # The pipe is never written to: it ends when the parent does, even by SIGKILL.
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(1)
 
 

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from maple.data.hub import HubDataset
 from maple.errors import DataError
 
-TOKEN = "hf_thisMustNeverBeShown"
+BEARER = "hf_thisMustNeverBeShown"
 MAIN, CONVERTED = "a" * 40, "b" * 40
 
 
@@ -31,6 +31,7 @@ class Hub:
     repos: dict[str, dict[str, tuple[str, Mapping[str, bytes]]]] = field(default_factory=dict)
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    credentials: set[str | None] = field(default_factory=set)
 
     def put(self, repo: str, files: Mapping[str, bytes], revision: str = "main") -> None:
         commit = CONVERTED if revision.startswith("refs/") else MAIN
@@ -43,10 +44,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     served = Hub(f"http://127.0.0.1:{server.server_address[1]}")
     _Handler.hub = served
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", served.address)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_TOKEN", BEARER)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     yield served
@@ -65,12 +66,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Keep the tests' output clean."""
 
     def _answer(self, *, with_body: bool) -> None:
         path = self.path.partition("?")[0].replace("%2F", "/")
         self.hub.requests.append(path)
+        self.hub.credentials.add(self.headers["Authorization"])
         status, headers, body = self._find(path)
         self.send_response(status)
         for name, value in headers.items():
@@ -168,7 +170,7 @@ def _message(dataset: HubDataset, *patterns: str) -> str:
         dataset.rows(*patterns)
     assert "--data DIR" in caught.value.hint
     shown = str(caught.value) + repr(caught.value.__cause__)
-    assert TOKEN not in shown
+    assert BEARER not in shown
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     return caught.value.what
 
@@ -194,6 +196,7 @@ def test_refusals_are_named(hub: Hub, status: int, code: str, message: str) -> N
     hub.put("own/set", {})
     hub.refused["own/set"] = (status, code)
     assert message in _message(HubDataset("own/set"), "a")
+    assert hub.credentials == {f"Bearer {BEARER}"}  # it was in play, and did not show
 
 
 def test_no_connection_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

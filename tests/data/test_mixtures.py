@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,15 @@ def _pick(rows: int, seed: int = 0, languages: tuple[str, ...] = ()) -> list[Ins
 def test_languages_share_evenly_and_the_first_get_the_rest(
     rows: int, counts: tuple[int, ...]
 ) -> None:
-    found = Counter(row.language for row in _pick(rows, languages=("spa_Latn", "eng_Latn", "deu_Latn")))
+    found = Counter(
+        row.language for row in _pick(rows, languages=("spa_Latn", "eng_Latn", "deu_Latn"))
+    )
     assert tuple(found[key] for key in Numbers().languages) == counts
 
 
 def test_a_larger_sample_contains_the_smaller() -> None:
     samples = [set(_pick(rows)) for rows in range(3, 121)]
-    assert all(small < large for small, large in zip(samples, samples[1:], strict=False))
+    assert all(small < large for small, large in pairwise(samples))
 
 
 def test_no_row_comes_twice() -> None:
@@ -65,13 +68,13 @@ def test_the_sample_of_a_language_does_not_depend_on_the_others() -> None:
 
 def test_languages_are_mixed() -> None:
     languages = [row.language for row in _pick(60)]
-    changes = sum(a != b for a, b in zip(languages, languages[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(languages))
     assert changes > 25
 
 
 def test_the_sample_is_the_same_for_ever() -> None:
     rows = [(row.language, row.row_id) for row in _pick(4)]
-    assert rows == [('eng_Latn', '26'), ('deu_Latn', '19'), ('deu_Latn', '6'), ('spa_Latn', '12')]
+    assert rows == [("eng_Latn", "26"), ("deu_Latn", "19"), ("deu_Latn", "6"), ("spa_Latn", "12")]
     assert (
         content_hash(_pick(4))
         == "sha256:e1f8a7d817da2d602ab237592797dcab8a3a57a442f892df7fcb31639211d475"

@@ -74,9 +74,7 @@ def test_an_id_that_occurs_twice_is_an_error(tmp_path: Path) -> None:
         ({"id": 1}, "'id' is 1, expected a string"),
     ],
 )
-def test_a_broken_question_is_named(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_a_broken_question_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = _file(tmp_path, ("Ana met Bo.", [_question(1, "Ana", 0) | change]))
     with pytest.raises(DataError) as caught:
         read_squad(path)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from tiny_finetune import CELL, PAIRS, make_loaded
 
 from maple.finetune import checkpoints, loop
@@ -35,6 +36,7 @@ def main(out: Path, where: str, count: int) -> None:
         tick("write")
         real_sync(path)
 
+    torch.set_num_threads(1)  # as in conftest.py
     checkpoints.sync = sync
     loop.CHECKPOINT_SECONDS = 0.0
     loop.CHECKPOINT_SHARE = 1e9

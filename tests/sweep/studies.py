@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maple.store import Store
 from maple.study.load import validate
 from maple.sweep.catalogue import catalogue
 from maple.sweep.executors import LocalExecutor
 from maple.sweep.plan import Plan, commit, make
 from maple.sweep.run import Outcome, run
-from maple.store import Store
 
 LANGUAGES = ["eng_Latn", "arb_Arab", "zho_Hans"]
 

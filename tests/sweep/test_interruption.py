@@ -110,7 +110,7 @@ def test_two_sweeps_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_stale_lease_is_taken_over(tmp_path: Path) -> None:
-    plan, store = planned(content(subsets=["eng_Latn"]), tmp_path)
+    plan, _store = planned(content(subsets=["eng_Latn"]), tmp_path)
     name = next(iter(plan.grid.evals))
     lease = tmp_path / "leases" / f"{name}.json"
     lease.parent.mkdir()

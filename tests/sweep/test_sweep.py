@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from maple.records import EvalCell, TrainCell, Unit
+from maple.errors import StoreError
+from maple.records import Unit
 from maple.store import Store
-from maple.sweep.run import score_missing
+from maple.sweep.plan import Plan, Todo
+from maple.sweep.run import Outcome, run, score_missing
+from maple.sweep.unit import run_unit
 from sweep.studies import content, planned, results, swept
 
 
@@ -124,53 +129,43 @@ def test_exemplars_are_not_scored_items(tmp_path: Path) -> None:
         assert not scored & set(record.exemplar_ids)
 
 
+class _Death(BaseException):
+    """Not an Exception: nothing in a worker may catch it, as nothing catches SIGKILL."""
+
+
+@dataclass(frozen=True)
 class _Dies:
-    """An executor whose workers die on one cell."""
+    """An executor whose worker dies in the middle of a cell, at the first event of a kind."""
 
-    def __init__(self, inner: object, victim: str) -> None:
-        self.inner = inner
-        self.victim = victim
+    event: str
+    cell: str
 
-    def run(self, units: object, on_event: object) -> None:
-        for unit in units:  # type: ignore[attr-defined]
-            self._run(unit, on_event)
+    def run(self, units: Iterable[Unit], on_event: Callable[[Mapping[str, object]], None]) -> None:
+        def emit(event: Mapping[str, object]) -> None:
+            on_event(event)
+            if event["event"] == self.event and event.get("id", self.cell) == self.cell:
+                raise _Death
 
-    def _run(self, unit: Unit, on_event: object) -> None:
-        from maple.sweep.unit import run_unit
-
-        class Death(BaseException):
-            pass
-
-        def emit(event: dict[str, object]) -> None:
-            on_event(event)  # type: ignore[operator]
-            if event["event"] == "start" and event["id"] == self.victim:
-                raise Death
-
-        try:
-            run_unit(unit, emit)  # type: ignore[arg-type]
-        except Death:
-            on_event({"event": "exit", "status": -9, "log": "last words"})  # type: ignore[operator]
-            return
-        on_event({"event": "exit", "status": 0, "log": ""})  # type: ignore[operator]
+        for unit in units:
+            try:
+                run_unit(unit, emit)
+            except _Death:
+                on_event({"event": "exit", "status": -9, "log": "last words"})
+            else:
+                on_event({"event": "exit", "status": 0, "log": ""})
 
 
-def _with_death(folder: Path, kind: str) -> tuple[str, object, object, Store]:
-    from maple.sweep.run import run
-
+def _with_death(folder: Path, event: str, cells: str) -> tuple[str, Outcome, Plan, Store]:
     plan, store = planned(content(), folder)
-    cells: dict[str, TrainCell | EvalCell] = {
-        **{name: cell for name, cell in plan.grid.train.items() if cell.method != "none"},
-        **plan.grid.evals,
-    }
-    victim = next(name for name in cells if (name in plan.grid.train) == (kind == "train"))
-    outcome = run(plan, store, _Dies(None, victim), lambda _event: None)  # type: ignore[arg-type]
-    return victim, outcome, plan, store
+    todo = Todo(plan, store).units(())[0]
+    victim = todo.train[0].train_id if cells == "train" else todo.evals[0].eval_id
+    return victim, run(plan, store, _Dies(event, victim), lambda _event: None), plan, store
 
 
 def test_a_dead_worker_is_one_failed_cell_and_the_rest_goes_on(tmp_path: Path) -> None:
-    victim, outcome, plan, store = _with_death(tmp_path, "eval")
-    assert list(outcome.failed) == [victim]  # type: ignore[attr-defined]
-    record = store.eval_record(victim, plan.grid.evals[victim])  # type: ignore[attr-defined]
+    victim, outcome, plan, store = _with_death(tmp_path, "progress", "eval")
+    assert list(outcome.failed) == [victim]
+    record = store.eval_record(victim, plan.grid.evals[victim])
     assert record is not None
     assert record.failure is not None
     assert record.failure.exit_status == -9
@@ -181,11 +176,11 @@ def test_a_dead_worker_is_one_failed_cell_and_the_rest_goes_on(tmp_path: Path) -
 
 
 def test_a_failed_adapter_fails_its_evaluations_visibly(tmp_path: Path) -> None:
-    victim, outcome, plan, store = _with_death(tmp_path, "train")
-    dependent = {n for n, c in plan.grid.evals.items() if c.train_id == victim}  # type: ignore[attr-defined]
-    assert set(outcome.failed) == {victim} | dependent  # type: ignore[attr-defined]
+    victim, outcome, plan, store = _with_death(tmp_path, "loaded", "train")
+    dependent = {n for n, c in plan.grid.evals.items() if c.train_id == victim}
+    assert set(outcome.failed) == {victim} | dependent
     for name in dependent:
-        record = store.eval_record(name, plan.grid.evals[name])  # type: ignore[attr-defined]
+        record = store.eval_record(name, plan.grid.evals[name])
         assert record is not None
         assert record.failure is not None
         assert record.failure.message == f"its adapter {victim} failed to train"
@@ -204,8 +199,6 @@ def test_scores_are_made_again_when_lost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["plan.json", "record"])
 def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
-    from maple.errors import StoreError
-
     swept(content(subsets=["eng_Latn"]), tmp_path)
     path = tmp_path / "plan.json"
     if name == "record":

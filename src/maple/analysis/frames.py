@@ -128,7 +128,7 @@ def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
         found.append(
             scored.with_columns(
                 pl.lit(score.eval_id).alias("eval_id"), pl.lit(score.metric).alias("metric")
-            ).select(schema)
+            ).select(*schema)
         )
     return pl.concat(found)
 

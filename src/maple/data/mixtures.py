@@ -16,7 +16,7 @@ from maple.records import InstructionRow
 def select(
     source: TrainingSource,
     languages: Sequence[str],
-    rows: int,
+    rows: int | None,
     seed: int,
     folder: Path | None,
 ) -> list[InstructionRow]:
@@ -30,7 +30,7 @@ def select(
         source: where the rows come from.
         languages: keys, in any order, each once. What is left over after an even split goes to
             the first languages by key.
-        rows: total number, at least one a language.
+        rows: total number, at least one a language; None for all there are.
         seed: of the sampling.
         folder: release files; None to read from the hub.
 
@@ -44,15 +44,17 @@ def select(
     keys = sorted(languages)
     if not keys or len(set(keys)) < len(keys):
         raise DataError(f"languages to train on: {keys}, expected at least one, each once")
-    if rows < len(keys):
+    if rows is not None and rows < len(keys):
         raise DataError(
             f"{rows} rows for {len(keys)} languages: some would get none",
             f"ask for at least {len(keys)} rows",
         )
     chosen: list[tuple[bytes, InstructionRow]] = []
     for position, key in enumerate(keys):
-        quota = rows // len(keys) + (position < rows % len(keys))
         placed = [(_place(seed, row), row) for row in source.rows(key, folder)]
+        quota = len(placed)
+        if rows is not None:
+            quota = rows // len(keys) + (position < rows % len(keys))
         if len(placed) < quota:
             raise DataError(
                 f"training source {source.name} has {len(placed)} rows in {key}, "

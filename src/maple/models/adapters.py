@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from peft import PeftConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
 from maple.errors import ModelError
@@ -23,6 +24,12 @@ class AdapterSlot:
     """
 
     def __init__(self, loaded: Loaded) -> None:
+        """
+        Raises:
+            RuntimeError: an adapter is on the base that this slot would not know of.
+        """
+        if any(isinstance(module, BaseTunerLayer) for module in loaded.model.modules()):
+            raise RuntimeError("an adapter is already on this base; clear its slot first")
         self.serial = 0
         self._loaded = loaded
         self._tuned: PeftModel | None = None

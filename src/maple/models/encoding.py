@@ -52,13 +52,13 @@ def expected_bos(tokenizer: PreTrainedTokenizerBase, model_type: str) -> int:
 
 def encode(
     tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[tuple[str, str, str]],
+    texts: Sequence[tuple[str, str, str | None]],
     bos: int,
 ) -> list[Encoded]:
     """Tokenise (prefix, prompt, answer) triples, each as one string.
 
     A token that straddles the border between prompt and answer belongs to the answer, so that
-    every choice is scored on all of its characters.
+    every choice is scored on all of its characters. A text without an answer has None there.
 
     Args:
         bos: BOS tokens that each text must start with.
@@ -69,7 +69,9 @@ def encode(
     if not texts:
         return []
     batch = tokenizer(
-        ["".join(parts) for parts in texts], return_offsets_mapping=True, verbose=False
+        [prefix + prompt + (answer or "") for prefix, prompt, answer in texts],
+        return_offsets_mapping=True,
+        verbose=False,
     )
     encoded = []
     for (prefix, prompt, answer), ids, offsets in zip(
@@ -83,16 +85,18 @@ def encode(
                 "remove the BOS marker from the prompt's text; the tokenizer adds it",
             )
         border = len(prefix) + len(prompt)
-        start = sum(1 for _ in takewhile(lambda span: span[1] <= border, offsets))  # noqa: B023 - used at once
-        if not answer:
-            start = len(ids)
+        start = _tokens_before(border, offsets)
         if start == 0:
             raise ModelError("an empty prompt has no token to continue from")
-        if answer and start == len(ids):
-            raise ModelError(f"the answer {answer!r} has no token of its own")
-        shared = sum(1 for _ in takewhile(lambda span: span[1] <= len(prefix), offsets))  # noqa: B023
-        encoded.append(Encoded(tuple(ids), start, min(shared, start)))
+        if answer is not None and start == len(ids):
+            raise ModelError(f"the choice {answer!r} after {prompt[-60:]!r} has no token to score")
+        encoded.append(Encoded(tuple(ids), start, _tokens_before(len(prefix), offsets)))
     return encoded
+
+
+def _tokens_before(border: int, offsets: Sequence[tuple[int, int]]) -> int:
+    """Tokens from the start that end at or before a character of the text."""
+    return sum(1 for _ in takewhile(lambda span: span[1] <= border, offsets))
 
 
 def common_prefix(encoded: Sequence[Encoded]) -> tuple[int, ...]:

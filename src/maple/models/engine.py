@@ -92,7 +92,7 @@ class TransformersModel:
                 raise ModelError(
                     f"nothing can be generated under {request.stop=} and {request.max_new_tokens=}"
                 )
-        triples = [(request.prefix, request.prompt, "") for request in requests]
+        triples = [(request.prefix, request.prompt, None) for request in requests]
         texts = encode(self._tokenizer, triples, self._bos)
         for text, request in zip(texts, requests, strict=True):
             self._check_length(len(text.ids), request.max_new_tokens, "max_new_tokens")
@@ -134,7 +134,7 @@ class TransformersModel:
 
     def _probe(self) -> Tensor:
         """Log-probabilities of the token after each probe prompt: [8, V] float32."""
-        texts = encode(self._tokenizer, [("", probe, "") for probe in PROBES], self._bos)
+        texts = encode(self._tokenizer, [("", probe, None) for probe in PROBES], self._bos)
         rows = [text.ids for text in texts]
         _, hidden = self._runner.rows(self._prefix(()), rows)
         last = torch.stack([hidden[index, len(row) - 1] for index, row in enumerate(rows)])

@@ -50,14 +50,14 @@ def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
                     hub_id, revision=revision, allow_patterns=_PATTERNS, local_files_only=True
                 )
             )
-            return folder, folder.name
-        commit = HfApi().model_info(hub_id, revision=revision).sha
-        if commit is None:
-            raise ModelError(f"base model {hub_id!r}: the hub names no commit for {revision!r}")
-        folder = Path(snapshot_download(hub_id, revision=commit, allow_patterns=_PATTERNS))
+        else:
+            # Asked first, because without a network the download would quietly fall back on the
+            # cache. The branch's name is passed on, so that the cache knows it when offline.
+            HfApi().model_info(hub_id, revision=revision)
+            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS))
     except (_TransportError, HFValidationError, OSError) as error:
         raise _explained(hub_id, revision, error) from None
-    return folder, commit
+    return folder, folder.name  # the cache names snapshots by their commit
 
 
 def _explained(hub_id: str, revision: str | None, error: Exception) -> ModelError:

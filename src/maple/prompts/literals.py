@@ -67,7 +67,7 @@ def literal(language: str, word: Word) -> str:
     if not isinstance(value, str):
         raise DataError(
             f"no prompt word for {word!r} in {language}",
-            'ask in English instead (prompts = ["english"]), or add the word to literals.toml',
+            'ask in English instead (prompt = "english"), or add the word to literals.toml',
         )
     return value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from maple.analysis.columns import Columns, Column, frame
+from maple.analysis.columns import Column, Columns, frame
 from maple.analysis.results import table
 from maple.report.gathered import Gathered
 
@@ -31,10 +31,11 @@ _MACROS: Columns = (
     Column("delta_low", pl.Float64(), "lower end of its 95 % interval"),
     Column("delta_high", pl.Float64(), "upper end"),
 )
-_IDENTITY = (
-    "eval_id base_name method source r lora_alpha train_bits eval_bits seed task dataset subset "
-    "language prompt n_shot metric metric_version"
-).split(" ")
+_IDENTITY = [
+    *("eval_id", "base_name", "method", "source", "r", "lora_alpha", "train_bits", "eval_bits"),
+    *("seed", "task", "dataset", "subset", "language", "prompt", "n_shot"),
+    *("metric", "metric_version"),
+]
 _COST = ["seconds", "load_seconds", "peak_bytes", "energy_joules", "energy_note"]
 _DELTAS = ["delta", "delta_low", "delta_high", "delta_items"]
 

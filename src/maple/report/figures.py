@@ -25,6 +25,10 @@ _INK, _MUTED, _UNTUNED = "#1f2328", "#59636e", "#8c959f"
 # Ranks in order, light to dark; readable on white by lightness alone.
 _RAMP = ("#86b6ef", "#4d8fe0", "#1f66c0", "#134689", "#0a2a57", "#04142d")
 _CURVE_POINTS = 150
+# Points at which a heatmap's colour is full at the earliest: noise of a point should look pale.
+_LEAST_REACH = 5.0
+
+Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +43,39 @@ class Figure:
 
 def heatmaps(gathered: Gathered, table: Table) -> list[Figure]:
     """Macro delta by rank and bits, one figure a base, source and seed."""
-    panels: dict[tuple[str, str, int], list[dict[str, object]]] = {}
+    panels: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for line, cell, macro in _tuned(gathered, table):
-        if cell.r is None or macro is None or not macro.complete or macro.delta is None:
+        if cell.r is None:
             continue
-        delta = macro.delta
+        whole = macro is not None and macro.complete and macro.delta is not None
+        delta = macro.delta if macro is not None and whole else None
         panels.setdefault((line.base_name, cell.source or "", cell.seed or 0), []).append(
             {
                 "r": str(cell.r),
                 "bits": _bits(cell, line.eval_bits),
-                "delta": 100 * delta.value,
-                "text": f"{labels.signed(delta.value)} {labels.direction(delta)}".strip(),
-                "interval": labels.interval(delta, sign=True),
+                "finished": delta is not None,
+                "delta": 100 * delta.value if delta else 0.0,
+                "text": f"{labels.signed(delta.value)} {labels.direction(delta)}".strip()
+                if delta
+                else "unfinished",
+                "interval": labels.interval(delta, sign=True) if delta else "",
                 "order": cell.r,
                 "bits_order": (cell.train_bits or 0) * 100 + line.eval_bits,
             }
         )
-    reach = max((abs(float(str(r["delta"]))) for rows in panels.values() for r in rows), default=0)
+    shown = [abs(row["delta"]) for rows in panels.values() for row in rows]
+    reach = max(shown, default=0.0)
     found = []
     for number, ((base, source, seed), rows) in enumerate(panels.items(), start=1):
+        if not any(row["finished"] for row in rows):
+            continue
         described = "; ".join(f"r {r['r']}, {r['bits']} bits: {r['text']}" for r in rows)
         found.append(
             Figure(
                 f"heatmap-{table.anchor}-{number}",
                 f"{base}, {source}, seed {seed}",
                 f"Difference to the untuned base in points, mean over languages: {described}",
-                _svg(_heatmap(rows, max(reach, 1.0))),
+                _svg(_heatmap(rows, max(reach, _LEAST_REACH))),
             )
         )
     return found
@@ -129,9 +140,7 @@ def curves(gathered: Gathered) -> list[Figure]:
     ]
 
 
-def _tuned(
-    gathered: Gathered, table: Table
-) -> Iterable[tuple[Line, TrainCell, Macro | None]]:
+def _tuned(gathered: Gathered, table: Table) -> Iterable[tuple[Line, TrainCell, Macro | None]]:
     for line in table.lines:
         cell = gathered.plan.train[line.train_id]
         if cell.method != "none":
@@ -160,23 +169,25 @@ def _bar_rows(
     return rows
 
 
-def _heatmap(rows: Sequence[dict[str, object]], reach: float) -> alt.LayerChart:
+def _heatmap(rows: Sequence[dict[str, Any]], reach: float) -> Drawing:
     ranks = _ordered(rows, "r", "order")
     bits = _ordered(rows, "bits", "bits_order")
-    base = alt.Chart(alt.Data(values=list(rows))).encode(
+    base = alt.Chart(alt.InlineData(values=list(rows))).encode(
         x=alt.X("bits:N", sort=bits, title="bits", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("r:N", sort=ranks, title="rank r"),
     )
     # The scheme's ends are dark: white ink there, dark ink on the pale middle.
-    ink = alt.condition(
-        f"abs(datum.delta) > {0.62 * reach}", alt.value("#ffffff"), alt.value(_INK)
-    )
+    ink = alt.condition(f"abs(datum.delta) > {0.62 * reach}", alt.value("#ffffff"), alt.value(_INK))
     return alt.layer(
         base.mark_rect(stroke="#ffffff", strokeWidth=2).encode(
-            color=alt.Color(
-                "delta:Q",
-                scale=alt.Scale(scheme="blueorange", domain=[-reach, reach], reverse=True),
-                legend=None,
+            color=alt.condition(
+                "datum.finished",
+                alt.Color(
+                    "delta:Q",
+                    scale=alt.Scale(scheme="blueorange", domain=[-reach, reach], reverse=True),
+                    legend=None,
+                ),
+                alt.value("#f0f2f4"),
             )
         ),
         base.mark_text(dy=-7, fontSize=13, fontWeight="bold").encode(text="text:N", color=ink),
@@ -184,11 +195,11 @@ def _heatmap(rows: Sequence[dict[str, object]], reach: float) -> alt.LayerChart:
     ).properties(width=104 * len(bits), height=50 * len(ranks))
 
 
-def _bars(rows: Sequence[dict[str, Any]], series: Sequence[str], top: float) -> alt.LayerChart:
+def _bars(rows: Sequence[dict[str, Any]], series: Sequence[str], top: float) -> Drawing:
     order = list(dict.fromkeys(series))
     languages = list(dict.fromkeys(str(row["language"]) for row in rows))
     end = min(100.0, 10 * math.ceil(top / 10)) or 10.0
-    base = alt.Chart(alt.Data(values=list(rows))).encode(
+    base = alt.Chart(alt.InlineData(values=list(rows))).encode(
         y=alt.Y(
             "language:N",
             sort=languages,
@@ -203,37 +214,39 @@ def _bars(rows: Sequence[dict[str, Any]], series: Sequence[str], top: float) -> 
             x=alt.X("score:Q", title="points", scale=alt.Scale(domain=[0, end])),
             color=_colour(order),
         ),
+        # White below the ink, so that an interval shows on a dark bar too.
+        base.mark_rule(color="#ffffff", strokeWidth=3).encode(x="low:Q", x2="high:Q"),
         base.mark_rule(color=_INK, strokeWidth=1).encode(x="low:Q", x2="high:Q"),
     ]
     chances = {row["chance"] for row in rows} - {None}
     if len(chances) == 1:
-        rule = alt.Chart(alt.Data(values=[{"chance": chances.pop()}]))
-        layers.append(
-            rule.mark_rule(color=_MUTED, strokeDash=[4, 3]).encode(x="chance:Q")
-        )
+        rule = alt.Chart(alt.InlineData(values=[{"chance": chances.pop()}]))
+        layers.append(rule.mark_rule(color=_MUTED, strokeDash=[4, 3]).encode(x="chance:Q"))
     height = len(languages) * (13 * len(order) + 12)
     return alt.layer(*layers).properties(width=250, height=height)
 
 
-def _curves(rows: Sequence[dict[str, object]], series: Sequence[str], top: float) -> alt.Chart:
+def _curves(rows: Sequence[dict[str, object]], series: Sequence[str], top: float) -> Drawing:
     order = list(dict.fromkeys(series))
-    return (
-        alt.Chart(alt.Data(values=list(rows)))
+    drawing: alt.Chart = (
+        alt.Chart(alt.InlineData(values=list(rows)))
         .mark_line(strokeWidth=1.6)
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d")),
             y=alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[0, top * 1.02], nice=False)),
-            color=_colour(order),
+            color=_colour(order, "stroke"),
             detail="run:N",
         )
         .properties(width=290, height=180)
     )
+    return drawing
 
 
-def _colour(series: Sequence[str]) -> alt.Color:
+def _colour(series: Sequence[str], symbol: str = "square") -> alt.Color:
     tuned = [name for name in series if name != "untuned"]
     steps = max(1, len(tuned) - 1)
-    last = len(_RAMP) - 1
+    # Few ranks stay clear of the darkest tones, which look like ink.
+    last = min(len(_RAMP) - 1, len(tuned) + 1)
     ramp = {
         name: _RAMP[round(index * last / steps)] if len(tuned) > 1 else _RAMP[2]
         for index, name in enumerate(tuned)
@@ -242,7 +255,7 @@ def _colour(series: Sequence[str]) -> alt.Color:
     return alt.Color(
         "series:N",
         scale=alt.Scale(domain=list(series), range=colours),
-        legend=alt.Legend(title=None, orient="bottom", columns=3, symbolType="square"),
+        legend=alt.Legend(title=None, orient="bottom", columns=3, symbolType=symbol),
     )
 
 
@@ -260,8 +273,8 @@ def _bits(cell: TrainCell, eval_bits: int) -> str:
     return f"{cell.train_bits} → {eval_bits}"
 
 
-def _ordered(rows: Sequence[dict[str, object]], name: str, by: str) -> list[str]:
-    found = {str(row[name]): int(str(row[by])) for row in rows}
+def _ordered(rows: Sequence[dict[str, Any]], name: str, by: str) -> list[str]:
+    found = {row[name]: row[by] for row in rows}
     return sorted(found, key=lambda key: found[key])
 
 
@@ -276,7 +289,7 @@ def _thinned(log: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _svg(chart: alt.Chart | alt.LayerChart) -> str:
+def _svg(chart: Drawing) -> str:
     styled = chart.configure(font=_FONT, background="#ffffff", padding=8).configure_view(
         stroke=None
     )

@@ -121,7 +121,9 @@ def _tables(plan: PlanFile) -> tuple[Table, ...]:
     taken: Counter[str] = Counter()
     # Stable: tasks in the plan's order, of each task the primary metric first.
     tasks = list(dict.fromkeys(setting.task for setting in groups))
-    primary = {setting: plan.primary_metrics.get(setting.task) == setting.metric for setting in groups}
+    primary = {
+        setting: plan.primary_metrics.get(setting.task) == setting.metric for setting in groups
+    }
     for setting in sorted(groups, key=lambda key: (tasks.index(key.task), not primary[key])):
         scores = [plan.scores[score_id] for score_id in groups[setting]]
         evals = {score.eval_id: plan.evals[score.eval_id] for score in scores}

@@ -116,12 +116,12 @@ def cost(gathered: Gathered) -> Grid | None:
         "peak memory, evaluation",
         "energy",
     )
-    notes = [
+    note = (
         "Wall time of the work itself, loading the base not counted; memory above that at the "
         "cell's start; MB are 10⁶ bytes."
-    ]
-    notes += [f"Energy unknown: {reason}." for reason in sorted(reasons)]
-    return Grid("Cost", columns, tuple(rows), tuple(notes))
+    )
+    unknown = [f"Energy unknown: {reason}." for reason in sorted(reasons)]
+    return Grid("Time, memory and energy of each row", columns, tuple(rows), (note, *unknown))
 
 
 def endings(gathered: Gathered) -> Grid | None:
@@ -190,9 +190,7 @@ def failures(gathered: Gathered) -> tuple[FailureView, ...]:
 
 def provenance(gathered: Gathered) -> Grid:
     """What the numbers were made with; a row for each distinct environment."""
-    counted = Counter(
-        json.dumps(record.provenance, sort_keys=True) for record in gathered.records
-    )
+    counted = Counter(json.dumps(record.provenance, sort_keys=True) for record in gathered.records)
     rows = []
     for text, number in counted.items():
         about: dict[str, Any] = json.loads(text)
@@ -202,13 +200,16 @@ def provenance(gathered: Gathered) -> Grid:
         commit = source.get("commit") or "unknown"
         if source.get("dirty"):
             commit += ", with uncommitted changes"
+        computer = (
+            f"{machine.get('host', 'unknown')}: {machine.get('processor', 'unknown')}, "
+            f"{machine.get('cores', '?')} cores, {labels.megabytes(memory)}"
+        )
         rows.append(
             (
                 labels.plural(number, "cell"),
                 ", ".join(f"{name} {version}" for name, version in versions.items()),
                 commit,
-                f"{machine.get('host', 'unknown')}: {machine.get('processor', 'unknown')}, "
-                f"{machine.get('cores', '?')} cores, {labels.megabytes(memory)}",
+                computer,
             )
         )
     columns = ("made", "versions", "commit", "machine")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from maple.report import csvs, figures, ledger, sentences
 from maple.report.figures import Figure
@@ -80,7 +80,7 @@ def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -
     )
     environment.filters["inline"] = _inline
     plan = gathered.plan
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         title=plan.study.get("name", gathered.store.root.name),
         plan=plan,
         sentences=sentences.summary(gathered),
@@ -95,11 +95,13 @@ def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -
         identifiers=ledger.identifiers(gathered),
         study=json.dumps(plan.study, indent=2, ensure_ascii=False),
     )
+    # The template's macros leave blank lines, which must not stand before the doctype.
+    return page.lstrip()
 
 
 def _inline(figure: Figure) -> Markup:
     """An SVG as an element of the page: named for readers of the screen, without namespaces."""
     # The figures are drawn by altair from numbers and labels; Vega escapes text in its SVG.
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", figure.svg)
-    name = jinja2.filters.escape(figure.description)
+    name = escape(figure.description)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{name}"', 1))  # noqa: S704

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from maple.analysis.results import untuned
 from maple.languages import Language, language
-
+from maple.records import Example
 from maple.report.gathered import Gathered, Line, Table
 
 ITEMS = 3
@@ -16,6 +16,9 @@ ITEMS = 3
 
 LONGEST_ITEM = 3000
 """Characters of an item's fields together; tasks of longer items (articles) show none."""
+
+# Label, stored responses and scores by example id.
+_Answered = tuple[str, Mapping[str, Mapping[str, Any]], Mapping[str, float]]
 
 _FIELD = 220
 _ANSWER = 280
@@ -61,9 +64,7 @@ def samples(gathered: Gathered, table: Table) -> tuple[SampleView, ...]:
     lines = _chosen(gathered, table)
     found: list[SampleView] = []
     for subset in table.subsets:
-        cells = [
-            (line.label, line.evals[subset]) for line in lines if subset in line.evals
-        ]
+        cells = [(line.label, line.evals[subset]) for line in lines if subset in line.evals]
         done = [(label, name) for label, name in cells if gathered.statuses[name] == "done"]
         if not done:
             continue
@@ -71,29 +72,31 @@ def samples(gathered: Gathered, table: Table) -> tuple[SampleView, ...]:
         items = gathered.store.items(cell.task, cell.subset, cell.items)[:ITEMS]
         if any(sum(map(len, item.fields.values())) > LONGEST_ITEM for item in items):
             return ()
-        answered = [(label, _responses(gathered, name), _scores(gathered, table, name)) for label, name in done]
+        answered = [
+            (label, _responses(gathered, name), _scores(gathered, table, name))
+            for label, name in done
+        ]
         spoken = language(gathered.plan.languages[f"{cell.task}/{subset}"])
-        for item in items:
-            found.append(
-                SampleView(
-                    spoken=spoken,
-                    example_id=item.example_id,
-                    fields=tuple(
-                        (name, _shortened(text, _FIELD)) for name, text in item.fields.items()
-                    ),
-                    choices=tuple(
-                        (_shortened(text, _ANSWER), position == item.target)
-                        for position, text in enumerate(item.choices)
-                    ),
-                    golds=tuple(_shortened(text, _ANSWER) for text in item.golds),
-                    answers=tuple(
-                        _answer(label, rows[item.example_id], scores.get(item.example_id))
-                        for label, rows, scores in answered
-                        if item.example_id in rows
-                    ),
-                )
-            )
+        found += [_sample(item, spoken, answered) for item in items]
     return tuple(found)
+
+
+def _sample(item: Example, spoken: Language, answered: Sequence[_Answered]) -> SampleView:
+    return SampleView(
+        spoken=spoken,
+        example_id=item.example_id,
+        fields=tuple((name, _shortened(text, _FIELD)) for name, text in item.fields.items()),
+        choices=tuple(
+            (_shortened(text, _ANSWER), position == item.target)
+            for position, text in enumerate(item.choices)
+        ),
+        golds=tuple(_shortened(text, _ANSWER) for text in item.golds),
+        answers=tuple(
+            _answer(label, rows[item.example_id], scores.get(item.example_id))
+            for label, rows, scores in answered
+            if item.example_id in rows
+        ),
+    )
 
 
 def _chosen(gathered: Gathered, table: Table) -> list[Line]:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from maple.analysis.results import Macro
+from maple.analysis.estimates import Estimate
 from maple.report import labels
-from maple.report.gathered import Gathered, Table
+from maple.report.gathered import Gathered, Line, Table
 
 
-def summary(gathered: Gathered) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A statement; `about` is the task it is about, or "" for the whole study."""
+
+    about: str
+    text: str
+
+
+def summary(gathered: Gathered) -> tuple[Sentence, ...]:
     """What was compared, how far it got, and what came out of each task."""
     tables = [table for table in gathered.tables if table.primary]
     return (
-        _compared(gathered),
-        _progress(gathered),
-        *(sentence for table in tables for sentence in _outcome(gathered, table)),
+        Sentence("", _compared(gathered)),
+        Sentence("", _progress(gathered)),
+        *(_outcome(gathered, table, tables) for table in tables),
     )
 
 
@@ -60,44 +70,44 @@ def _progress(gathered: Gathered) -> str:
     return "; ".join(parts) + "."
 
 
-def _outcome(gathered: Gathered, table: Table) -> list[str]:
-    tuned = [
-        (line, macro)
-        for line in table.lines
-        if (macro := gathered.macro(table, line)) is not None
-        and macro.complete
-        and macro.delta is not None
-    ]
-    name = f"{table.setting.task} ({table.setting.metric})"
-    if len([other for other in gathered.tables if other.primary]) > len(
-        {other.setting.task for other in gathered.tables if other.primary}
-    ):
-        name = f"{name}, prompt {table.setting.prompt}, {table.setting.n_shot} exemplars"
-    if not tuned:
-        return [f"{name}: no adapter has been compared with its untuned base in every language."]
-
-    def value(pair: tuple[object, Macro]) -> float:
-        delta = pair[1].delta
-        return delta.value if delta is not None else 0.0
-
-    best, worst = max(tuned, key=value), min(tuned, key=value)
-
-    def told(line_label: str, base: str, macro: Macro) -> str:
-        delta = macro.delta
-        assert delta is not None  # noqa: S101  chosen by it above
-        where = line_label if len(gathered.plan.bases) == 1 else f"{base}: {line_label}"
-        bounds = labels.interval(delta, sign=True) or "no interval"
-        return f"{labels.signed(delta.value)} points {bounds} ({where})"
-
-    text = f"{name}: against the untuned base, the mean over languages changes by "
-    text += told(best[0].label, best[0].base_name, best[1])
-    if len(tuned) > 1:
-        text += f" at best and {told(worst[0].label, worst[0].base_name, worst[1])} at worst"
-    marks = Counter(
-        labels.direction(macro.delta) for _, macro in tuned if macro.delta is not None
+def _outcome(gathered: Gathered, table: Table, tables: Sequence[Table]) -> Sentence:
+    compared = []
+    waiting = 0
+    for line in table.lines:
+        macro = gathered.macro(table, line)
+        if gathered.plan.train[line.train_id].method == "none":
+            continue
+        if macro is None or not macro.complete or macro.delta is None:
+            waiting += 1
+        else:
+            compared.append((line, macro.delta))
+    about = f"{table.setting.task} ({table.setting.metric})"
+    if sum(other.setting.task == table.setting.task for other in tables) > 1:
+        about += f", prompt {table.setting.prompt}, {table.setting.n_shot} exemplars"
+    if not compared:
+        return Sentence(f"{about}:", "nothing to compare with an untuned base in every language.")
+    compared.sort(key=lambda pair: pair[1].value)
+    (worst, low), (best, high) = compared[0], compared[-1]
+    text = "against the untuned base, the mean over languages changes by "
+    text += f"{_told(high)} with {_named(gathered, best)}"
+    if len(compared) > 1:
+        text += f" (the best) and by {_told(low)} with {_named(gathered, worst)} (the worst)"
+    marks = Counter(labels.direction(delta) for _, delta in compared)
+    text += (
+        f". Of {labels.plural(len(compared), 'interval')}, {marks[labels.UP] or 'none'} wholly "
+        f"above 0 and {marks[labels.DOWN] or 'none'} wholly below"
     )
-    text += f". Of {labels.plural(len(tuned), 'difference')}, "
-    text += f"{marks[labels.UP]} lie above 0 and {marks[labels.DOWN]} below with their interval"
-    if len(tuned) > 1:
-        text += "; the best of several looks better than it is"
-    return [text + "."]
+    text += "; the best of several looks better than it is." if len(compared) > 1 else "."
+    if waiting:
+        text += f" {waiting} not comparable yet: a language is missing."
+    return Sentence(f"{about}:", text)
+
+
+def _told(delta: Estimate) -> str:
+    bounds = labels.interval(delta, sign=True).replace(" ", "\N{NO-BREAK SPACE}") or "(no interval)"
+    return f"{labels.signed(delta.value)} points {bounds}"
+
+
+def _named(gathered: Gathered, line: Line) -> str:
+    alone = len(gathered.plan.bases) == 1
+    return line.label if alone else f"{line.base_name}, {line.label}"

@@ -60,6 +60,7 @@ class TableView:
         groups: per base model its rows.
         protocol: pieces of the protocol line.
         caution: how to read intervals and marks.
+        chance: whether the answers are choices, so that guessing has a score.
     """
 
     anchor: str
@@ -70,6 +71,7 @@ class TableView:
     groups: tuple[tuple[str, tuple[RowView, ...]], ...]
     protocol: tuple[str, ...]
     caution: tuple[str, ...]
+    chance: bool
 
 
 def table_view(gathered: Gathered, table: Table) -> TableView:
@@ -86,6 +88,7 @@ def table_view(gathered: Gathered, table: Table) -> TableView:
         ),
         protocol=_protocol(gathered, table),
         caution=_caution(gathered, table),
+        chance=any(row.chance is not None for row in results_of(gathered, table)),
     )
 
 
@@ -159,10 +162,10 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     if setting.decoding != "choices":
         answered = f"{setting.decoding} decoding, at most {setting.max_new_tokens} new tokens"
     engines = {(cell.eval_bits, cell.engine, cell.compute_dtype) for cell in cells}
+    subsets = labels.plural(len(table.subsets), "subset")
     limit = gathered.plan.limit
     return (
-        f"{setting.task}, dataset {setting.dataset}, "
-        f"{labels.plural(len(table.subsets), 'subset')}: {', '.join(table.subsets)}",
+        f"{setting.task}, dataset {setting.dataset}, {subsets}: {', '.join(table.subsets)}",
         f"prompt {setting.prompt}, {shots}",
         f"{answered}; prompts too long for the context: {setting.truncation}",
         f"metric {setting.metric}, version {setting.version}, rules {_rules(table)}",
@@ -194,10 +197,11 @@ def _sizes(gathered: Gathered, table: Table) -> str:
 
 def _caution(gathered: Gathered, table: Table) -> tuple[str, ...]:
     found = results_of(gathered, table)
-    lines = [
+    meaning = (
         "Points of 100 with 95 % intervals (bootstrap over clusters of items, paired by item for "
         "the difference to the untuned base at the same precision)."
-    ]
+    )
+    lines = [meaning]
     deltas = [row.delta for row in found if row.delta is not None and row.delta.low is not None]
     if deltas:
         marked = sum(bool(labels.direction(delta)) for delta in deltas)
@@ -218,4 +222,3 @@ def _caution(gathered: Gathered, table: Table) -> tuple[str, ...]:
         low, high = labels.points(min(chances)), labels.points(max(chances))
         lines.append(f"Chance: {low if low == high else f'{low} to {high}'}.")
     return tuple(lines)
-

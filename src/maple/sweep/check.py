@@ -125,8 +125,8 @@ def check_space(
     needed = sum(adapters) + max(adapters, default=0) * (_ADAPTER_COPIES - 1)
     for cell in evals:
         needed += _BYTES_PER_CELL + _BYTES_PER_ANSWER * items[cell.items]
-    for content in (*checked.drawn, *checked.asked):
-        needed += _content_bytes(content)
+    contents: list[Drawn | Asked] = [*checked.drawn, *checked.asked]
+    needed += sum(map(_content_bytes, contents))
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise StoreError(

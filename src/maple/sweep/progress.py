@@ -48,10 +48,10 @@ def progress(store: Store) -> list[CellStatus]:
         if cell.method != "none":
             record = store.train_record(name)
             found.append(_status(store, "train", name, record, describe_train(cell), ""))
-    for name, cell in plan.evals.items():
-        record = store.eval_record(name, cell)
-        what = describe_eval(plan, cell)
-        items = str(store.responses(name, cell).num_rows)
+    for name, asked in plan.evals.items():
+        record = store.eval_record(name, asked)
+        what = describe_eval(plan, asked)
+        items = str(store.responses(name, asked).num_rows)
         found.append(_status(store, "eval", name, record, what, items))
     return found
 

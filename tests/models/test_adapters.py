@@ -1,0 +1,148 @@
+"""Adapters put on, changed and taken off; the bare base stays what it was, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from maple.errors import ModelError
+from maple.models.adapter_files import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    adapter_base_identity,
+    check_adapter,
+    write_base,
+)
+from maple.models.engine import TransformersModel
+from maple.models.loading import Loaded
+from maple.records import ChoiceRequest, GenerateRequest
+from models import tiny
+
+ASKED = [ChoiceRequest("the quick ", "brown fox", (" jumps", " over")) for _ in range(3)]
+
+
+def write_adapter(folder: Path, seed: int, *, zero: bool = False, hidden: int = 32) -> Path:
+    """A LoRA adapter with random weights on the tiny Gemma; `zero`: as before training."""
+    model = tiny.build("gemma3", hidden_size=hidden)
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        # PEFT 0.21 reads a property that transformers 5 renamed.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        tuned = get_peft_model(
+            model,
+            LoraConfig(
+                r=4,
+                lora_alpha=8,
+                lora_dropout=0.5,
+                task_type="CAUSAL_LM",
+                target_modules=["q_proj", "down_proj"],
+            ),
+        )
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name and not zero:
+            torch.nn.init.normal_(parameter, std=0.5)
+    tuned.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+@pytest.fixture
+def base(families: dict[str, Loaded]) -> Loaded:
+    return families["gemma3"]
+
+
+@pytest.fixture
+def model(base: Loaded) -> Iterator[TransformersModel]:
+    engine = TransformersModel(base)
+    yield engine
+    engine.adapters.clear()
+
+
+def test_adapters_come_and_go(base: Loaded, model: TransformersModel, tmp_path: Path) -> None:
+    one, two = write_adapter(tmp_path / "one", 1), write_adapter(tmp_path / "two", 2)
+    names = [name for name, _ in base.model.named_modules()]
+    bare = model.choice_logprobs(ASKED, None)
+    first = model.choice_logprobs(ASKED, one)
+    second = model.choice_logprobs(ASKED, two)
+    assert len({bare[0].logprobs, first[0].logprobs, second[0].logprobs}) == 3
+    assert model.choice_logprobs(ASKED, one) == first
+    assert model.choice_logprobs(ASKED, None) == bare
+    assert TransformersModel(base).choice_logprobs(ASKED, None) == bare
+    assert [name for name, _ in base.model.named_modules()] == names
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    written = model.generate([GenerateRequest("", "the quick", (), 5)], one)
+    assert written != model.generate([GenerateRequest("", "the quick", (), 5)], None)
+
+
+def test_an_adapter_written_again_is_read_again(model: TransformersModel, tmp_path: Path) -> None:
+    first = model.choice_logprobs(ASKED, write_adapter(tmp_path / "one", 1))
+    assert model.choice_logprobs(ASKED, write_adapter(tmp_path / "one", 5)) != first
+
+
+def test_adapter_equals_the_merged_model(
+    base: Loaded, model: TransformersModel, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path / "one", 1)
+    got = model.choice_logprobs(ASKED[:1], folder)[0].logprobs[0]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        merged = PeftModel.from_pretrained(tiny.build("gemma3"), folder).merge_and_unload().eval()
+    text = base.tokenizer("the quick brown fox jumps", return_tensors="pt").input_ids
+    start = len(base.tokenizer("the quick brown fox").input_ids)
+    logprobs = merged(input_ids=text).logits.log_softmax(-1)[0]
+    want = sum(logprobs[at - 1, text[0, at]].item() for at in range(start, text.shape[1]))
+    assert got == pytest.approx(want, rel=1e-4)
+
+
+def test_proof_of_an_adapter(model: TransformersModel, tmp_path: Path) -> None:
+    proof = model.proof(write_adapter(tmp_path / "one", 1))
+    assert proof.probe_max_abs_diff is not None
+    assert proof.probe_max_abs_diff > 0.01
+    assert (proof.linear_class, proof.linear_bits, proof.eval_mode) == ("Linear", 32, True)
+    assert model.proof(None).probe_max_abs_diff is None
+    with pytest.raises(ModelError, match="changes nothing"):
+        model.proof(write_adapter(tmp_path / "zero", 1, zero=True))
+
+
+def test_wrong_adapters_are_refused(base: Loaded, model: TransformersModel, tmp_path: Path) -> None:
+    good = write_adapter(tmp_path / "good", 1)
+    check_adapter(good, base.base)
+    assert adapter_base_identity(good) is None
+
+    def broken(name: str) -> Path:
+        return shutil.copytree(good, tmp_path / name)
+
+    (broken("no-weights") / WEIGHTS_FILE).unlink()
+    (broken("bad-weights") / WEIGHTS_FILE).write_bytes(b"not a tensor file")
+    (broken("bad-config") / CONFIG_FILE).write_text("{")
+    for name in ("no-weights", "bad-weights", "bad-config", "nothing"):
+        with pytest.raises(ModelError):
+            check_adapter(tmp_path / name, base.base)
+    with pytest.raises(ModelError, match="has width 48"):
+        check_adapter(write_adapter(tmp_path / "wide", 1, hidden=48), base.base)
+    other = broken("other")
+    write_base(other, base="sha256:other", tokenizer=base.base.tokenizer, base_name="org/other")
+    assert adapter_base_identity(other) == "sha256:other"
+    with pytest.raises(ModelError, match="org/other"):
+        model.choice_logprobs(ASKED, other)
+    prompt = broken("prompt")
+    config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 4}
+    (prompt / CONFIG_FILE).write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="adds tokens to the prompt"):
+        model.choice_logprobs(ASKED, prompt)
+
+
+def test_missing_tensors_are_refused(model: TransformersModel, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "one", 1)
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["target_modules"] = ["q_proj", "down_proj", "o_proj"]
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="missing adapter keys"):
+        model.choice_logprobs(ASKED, folder)
+    assert model.choice_logprobs(ASKED, None)[0].logprobs[0] < 0.0

@@ -1,0 +1,178 @@
+"""The engine against plain, one-by-one transformers."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from conformance import language_model as conformance
+from maple.errors import ModelError
+from maple.models import runner
+from maple.models.engine import TransformersModel
+from maple.models.files import resolve
+from maple.models.loading import Loaded, load
+from maple.records import ChoiceRequest, GenerateRequest
+from models import tiny
+
+SHOTS = "question: the quick fox?\nanswer: yes\n\nquestion: perché no?\nanswer: no\n\n"
+
+
+def requests(seed: int = 0, count: int = 7) -> list[ChoiceRequest]:
+    """Some with the shared prefix, some with another, some without; lengths beyond the window."""
+    draw = random.Random(seed)  # noqa: S311 - texts, no secrets
+    words = tiny.TEXT.split()
+    made = []
+    for _ in range(count):
+        prompt = "question: " + " ".join(draw.choices(words, k=draw.randint(1, 30)))
+        choices = tuple(" " + " ".join(draw.choices(words, k=draw.randint(1, 4))) for _ in range(3))
+        prefix = draw.choice([SHOTS, SHOTS, SHOTS * 2, ""])
+        made.append(ChoiceRequest(prefix, prompt + "\nanswer:", choices))
+    return [*made, ChoiceRequest(SHOTS, "question: yes?\nanswer:", ("a", "b", "o"))]
+
+
+def plain_logprob(base: Loaded, text: str, answer: str) -> tuple[float, int]:
+    """One forward pass of the whole model on the whole text, no mask, no cache, no batch."""
+    batch = base.tokenizer(text + answer, return_offsets_mapping=True)
+    ids = torch.tensor([batch["input_ids"]])
+    start = sum(end <= len(text) for _, end in batch["offset_mapping"])
+    with torch.no_grad():
+        logprobs = base.model(input_ids=ids).logits.float().log_softmax(-1)[0]
+    picked = [logprobs[at - 1, ids[0, at]].item() for at in range(start, ids.shape[1])]
+    return sum(picked), len(picked)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_choices_equal_plain_forward_passes(
+    families: dict[str, Loaded], engines: dict[str, TransformersModel], family: str, seed: int
+) -> None:
+    asked = requests(seed)
+    for request, response in zip(asked, engines[family].choice_logprobs(asked, None), strict=True):
+        for choice, value, count in zip(
+            request.choices, response.logprobs, response.n_tokens, strict=True
+        ):
+            expected, tokens = plain_logprob(
+                families[family], request.prefix + request.prompt, choice
+            )
+            assert value == pytest.approx(expected, rel=1e-5, abs=1e-4)
+            assert count == tokens
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_generation_equals_plain_generate(
+    families: dict[str, Loaded], engines: dict[str, TransformersModel], family: str
+) -> None:
+    base = families[family]
+    asked = [
+        GenerateRequest(request.prefix, request.prompt, (), 5 + 4 * (index % 4))
+        for index, request in enumerate(requests(2))
+    ]
+    for request, response in zip(asked, engines[family].generate(asked, None), strict=True):
+        ids = base.tokenizer(request.prefix + request.prompt, return_tensors="pt").input_ids
+        with torch.no_grad():
+            written = base.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=request.max_new_tokens,
+                do_sample=False,
+                pad_token_id=0,
+            )[0, ids.shape[1] :].tolist()
+        assert response.n_tokens == len(written)
+        assert response.stop_reason == ("eos" if written[-1] == 2 else "length")
+        text = base.tokenizer.decode(written, skip_special_tokens=True)
+        assert response.text == text.rstrip("\ufffd")
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_conformance(engines: dict[str, TransformersModel], family: str) -> None:
+    model = engines[family]
+    conformance.check_choices(model, requests())
+    conformance.check_order_and_purity(model, requests(), tolerance=1e-4)
+    conformance.check_nothing(model)
+    conformance.check_too_long(model)
+    conformance.check_generation(
+        model, [GenerateRequest(SHOTS, "yes", ("\n", "e"), 6), GenerateRequest("", "no", (), 3)]
+    )
+
+
+def test_kept_prefix_changes_no_bit(families: dict[str, Loaded]) -> None:
+    asked = requests(4)
+    model = TransformersModel(families["gemma3"])
+    first = model.choice_logprobs(asked, None)
+    assert model._kept is not None
+    assert model.choice_logprobs(asked, None) == first
+    model._kept = None
+    assert model.choice_logprobs(asked, None) == first
+
+
+def test_long_prefixes_run_in_blocks(
+    families: dict[str, Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = requests(5)
+    whole = TransformersModel(families["gemma3"]).choice_logprobs(asked, None)
+    monkeypatch.setattr(runner, "_PREFIX_BLOCK", 7)
+    blocks = TransformersModel(families["gemma3"]).choice_logprobs(asked, None)
+    for one, other in zip(whole, blocks, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_generation_batches_do_not_matter(engines: dict[str, TransformersModel]) -> None:
+    asked = [GenerateRequest(SHOTS, f"question {n}: {'fox ' * n}", ("z",), 12) for n in range(9)]
+    model = engines["gemma3"]
+    assert model.generate(asked, None) == [model.generate([one], None)[0] for one in asked]
+
+
+def test_stop_strings_cut_the_text(engines: dict[str, TransformersModel]) -> None:
+    model = engines["llama"]
+    free = model.generate([GenerateRequest("", "the quick", (), 12)], None)[0].text
+    stop = free[4:6]
+    cut = model.generate([GenerateRequest("", "the quick", (stop,), 12)], None)[0]
+    assert cut.text == free[: free.index(stop)]
+    assert cut.stop_reason == "stop"
+
+
+def test_choices_that_share_their_context_run_once(engines: dict[str, TransformersModel]) -> None:
+    model = engines["llama"]
+    letters = ("a", "b", "c")
+    together = model.choice_logprobs([ChoiceRequest("", "yes no ", letters)], None)[0]
+    apart = [
+        model.choice_logprobs([ChoiceRequest("", "yes no ", (letter,))], None)[0].logprobs[0]
+        for letter in letters
+    ]
+    assert together.logprobs == pytest.approx(apart, abs=1e-5)
+
+
+def test_bos_is_counted(engines: dict[str, TransformersModel]) -> None:
+    gemma, llama = engines["gemma3"].proof(None), engines["llama"].proof(None)
+    assert (gemma.bos_count, gemma.bos_expected) == (1, 1)
+    assert (llama.bos_count, llama.bos_expected) == (0, 0)
+    with pytest.raises(ModelError, match="starts with 2 BOS"):
+        engines["gemma3"].choice_logprobs([ChoiceRequest("", "<s>yes", (" no",))], None)
+
+
+def test_answers_need_a_token_and_prompts_too(engines: dict[str, TransformersModel]) -> None:
+    with pytest.raises(ModelError, match="no token"):
+        engines["llama"].choice_logprobs([ChoiceRequest("", "", (" no",))], None)
+    with pytest.raises(ModelError, match="no token to score"):
+        engines["llama"].choice_logprobs([ChoiceRequest("", "yes", ("",))], None)
+
+
+def test_gemma_without_bos_is_refused(tmp_path: Path) -> None:
+    tiny.saved(tmp_path, "gemma3")
+    tiny.tokenizer(tmp_path, bos=False)
+    with pytest.raises(ModelError, match="need one BOS token"):
+        TransformersModel(load(resolve(str(tmp_path)), 32))
+
+
+def test_training_mode_is_refused(families: dict[str, Loaded]) -> None:
+    model = TransformersModel(families["llama"])
+    model.proof(None)
+    families["llama"].model.train()
+    try:
+        with pytest.raises(ModelError, match="training mode"):
+            model.proof(None)
+    finally:
+        families["llama"].model.eval()

@@ -1,0 +1,130 @@
+"""The packaged models, converted and run for real: `make test-full`."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from gguf import GGUFReader, dequantize
+from safetensors import safe_open
+from transformers import AutoTokenizer
+
+from maple.models import gguf_files
+from maple.models.engine import TransformersModel
+from maple.models.files import resolve
+from maple.models.loading import load
+from maple.records import BaseModel, ChoiceRequest, GenerateRequest
+
+pytestmark = pytest.mark.full
+
+TEXTS = [
+    "Hello world,  two  spaces\n\n\nQ: 1234 + 56.7?\tx",
+    "L'oggetto era avvolto nella plastica, perché era fragile.",
+    "包裹被塑料包着。雨が降り始めた。 ქართული, ייִדיש, हिन्दी में",
+    "ཀ་ᠮ🤗👩‍👩‍👧 ꙮ \u00a0 ½ ٣٤ don't I'LL",
+    "def f(x):\n    return {x: 'y'}  # ok\n",
+]
+
+
+@pytest.fixture(scope="module")
+def gemma() -> BaseModel:
+    return resolve("demo:gemma-3-270m")
+
+
+@pytest.fixture(scope="module")
+def smollm() -> BaseModel:
+    return resolve("demo:smollm2-135m")
+
+
+@pytest.fixture(scope="module")
+def gemma_gguf(tmp_path_factory: pytest.TempPathFactory) -> GGUFReader:
+    return GGUFReader(gguf_files._assembled_gemma(tmp_path_factory.mktemp("gguf")))
+
+
+def sentencepiece(reader: GGUFReader, text: str) -> list[int]:
+    """SentencePiece's own rule: user-defined symbols first, then merge by best score."""
+    tokens, scores, types = (
+        reader.get_field(f"tokenizer.ggml.{name}").contents()
+        for name in ("tokens", "scores", "token_type")
+    )
+    # llama.cpp writes the runs of spaces among the symbols as spaces.
+    tokens = [token.replace(" ", "▁") for token in tokens]
+    ids = {token: number for number, token in enumerate(tokens)}
+    symbols = sorted((tokens[at] for at, kind in enumerate(types) if kind == 4), key=len)
+    pattern = "|".join(re.escape(symbol) for symbol in reversed(symbols))
+    numbers: list[int] = []
+    for part in re.split(f"({pattern})", text.replace(" ", "▁")):
+        numbers += [ids[part]] if part in symbols else merged(part, ids, scores)
+    return numbers
+
+
+def merged(text: str, ids: dict[str, int], scores: list[float]) -> list[int]:
+    """Merge the neighbours whose union has the best score until none has one; then bytes."""
+    pieces = list(text)
+    while True:
+        known = [
+            (scores[ids[left + right]], -at)
+            for at, (left, right) in enumerate(itertools.pairwise(pieces))
+            if left + right in ids
+        ]
+        if not known:
+            break
+        at = -max(known)[1]
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+    numbers: list[int] = []
+    for piece in pieces:
+        numbers += [ids[piece]] if piece in ids else [ids[f"<0x{b:02X}>"] for b in piece.encode()]
+    return numbers
+
+
+def test_gemma_tokens_are_sentencepieces_own(gemma: BaseModel, gemma_gguf: GGUFReader) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(gemma.path)
+    for text in TEXTS:
+        ids = tokenizer(text).input_ids
+        assert ids == [2, *sentencepiece(gemma_gguf, text)]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert tokenizer.eos_token_id == 1
+
+
+def test_gemma_weights_are_the_files(gemma: BaseModel, gemma_gguf: GGUFReader) -> None:
+    """Norms as transformers stores them (minus one), matrices to a bfloat16's precision."""
+    found = {tensor.name: tensor for tensor in gemma_gguf.tensors}
+    with safe_open(Path(gemma.path) / "model.safetensors", framework="pt") as weights:
+        names = set(weights.keys())
+        assert "lm_head.weight" not in names  # tied
+        norm = weights.get_tensor("model.layers.3.input_layernorm.weight").float()
+        query = weights.get_tensor("model.layers.3.self_attn.q_proj.weight").float()
+    want = torch.tensor(found["blk.3.attn_norm.weight"].data.copy()) - 1
+    torch.testing.assert_close(norm, want, rtol=2**-8, atol=2**-8)
+    tensor = found["blk.3.attn_q.weight"]
+    want = torch.tensor(dequantize(tensor.data, tensor.tensor_type)).reshape(query.shape)
+    torch.testing.assert_close(query, want, rtol=2**-8, atol=1e-6)
+
+
+def test_smollm_splits_digits(smollm: BaseModel) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(smollm.path)
+    assert tokenizer.tokenize("x  12") == ["x", "ĠĠ", "1", "2"]
+    assert tokenizer("Hello").input_ids == tokenizer.encode("Hello", add_special_tokens=False)
+    assert tokenizer.eos_token == "<|im_end|>"  # noqa: S105 - no password
+    for text in TEXTS:
+        assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_precisions_stay_near_each_other(gemma: BaseModel, bits: int) -> None:
+    asked = [
+        ChoiceRequest("", "The capital of Italy is", (" Paris", " Rome", " Berlin")),
+        ChoiceRequest("", "1, 2, 3, 4,", (" 5", " 9")),
+    ]
+    model = TransformersModel(load(gemma, bits))
+    exact = TransformersModel(load(gemma, 32)).choice_logprobs(asked, None)
+    got = model.choice_logprobs(asked, None)
+    for one, other in zip(got, exact, strict=True):
+        assert max(one.logprobs) == one.logprobs[other.logprobs.index(max(other.logprobs))]
+        assert one.logprobs == pytest.approx(other.logprobs, abs={16: 0.2, 8: 1.0, 4: 4.0}[bits])
+    assert got[0].logprobs[1] == max(got[0].logprobs)
+    written = model.generate([GenerateRequest("", "1, 2, 3, 4,", (",",), 6)], None)[0]
+    assert (written.text, written.stop_reason) == (" 5", "stop")

@@ -1,0 +1,67 @@
+"""CSV files: equal to the estimates, and no text in them is a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from maple.analysis import frames
+from maple.analysis.results import results
+from maple.report.csvs import to_csv
+from report.fake_store import FORMULA, HOSTILE, Fake
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def test_scores_and_deltas_equal_the_estimates(fake: Fake, report: Path) -> None:
+    found = results(fake.plan, frames.scores(fake.store, fake.plan))
+    rows = {(row["eval_id"], row["metric"]): row for row in read(report / "tables" / "scores.csv")}
+    assert len(rows) == len(fake.plan.scores)
+    for key, result in found.cells.items():
+        row = rows[key]
+        assert float(row["score"]) == result.score.value
+        assert (float(row["score_low"]), float(row["score_high"])) == (
+            result.score.low,
+            result.score.high,
+        )
+        assert row["train_languages"] in {"deu_Latn eng_Latn", ""}
+    assert rows[fake.failed, "f1"]["score"] == ""
+    deltas = read(report / "tables" / "deltas.csv")
+    assert {(row["eval_id"], row["metric"]) for row in deltas} == {
+        key for key, result in found.cells.items() if result.delta is not None
+    }
+    for row in deltas:
+        delta = found.cells[row["eval_id"], row["metric"]].delta
+        assert delta is not None
+        assert (float(row["delta"]), float(row["delta_low"])) == (delta.value, delta.low)
+
+
+def test_other_tables(fake: Fake, report: Path) -> None:
+    macros = read(report / "tables" / "macros.csv")
+    assert len(macros) == 6 * 4
+    assert float(macros[1]["delta"]) == pytest.approx(0.1)
+    training = read(report / "tables" / "training.csv")
+    assert [row["loss_last"] for row in training] == ["1.1"] * 4
+    failures = read(report / "tables" / "failures.csv")
+    assert [row["eval_id"] for row in failures] == [fake.failed]
+    assert failures[0]["failure"] == f"'{FORMULA} {HOSTILE}"
+    assert len(read(report / "tables" / "cost.csv")) == 4 + 36
+    assert len(read(report / "tables" / "curves.csv")) == 80
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_text_is_never_a_formula_and_numbers_stay_numbers(first: str) -> None:
+    rows = pl.DataFrame({"text": [f"{first}1+1", "a=b", None], "number": [-0.5, 1.0, None]})
+    parsed = list(csv.reader(io.StringIO(to_csv(rows).decode(), newline="")))
+    assert parsed == [
+        ["text", "number"],
+        [f"'{first}1+1", "-0.5"],
+        ["a=b", "1.0"],
+        ["", ""],
+    ]

@@ -1,0 +1,54 @@
+"""How cells and numbers are written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from maple.analysis.estimates import Estimate
+from maple.records import TrainCell
+from maple.report import labels
+
+LORA = TrainCell("b", "i", "t", "lora", source="mini", r=8, train_bits=4, seed=0)
+
+
+def test_cells() -> None:
+    untuned = TrainCell("b", "i", "t", "none")
+    assert labels.cell_label(untuned, 4) == "untuned, 4 bits"
+    assert labels.cell_label(LORA, 4) == "LoRA r=8, 4 bits, mini, seed 0"
+    assert labels.cell_label(LORA, 16) == (
+        "LoRA r=8, trained in 4 bits, evaluated in 16, mini, seed 0"
+    )
+    assert labels.train_label(replace(LORA, method="dora")) == "DoRA r=8, 4 bits, mini, seed 0"
+    outside = TrainCell("b", "i", "t", "adapter", source="/home/me/my-adapter")
+    assert labels.cell_label(outside, 16) == "adapter my-adapter, 16 bits"
+
+
+def test_points() -> None:
+    assert labels.points(0.5432) == "54.3"
+    assert labels.signed(0.0312) == "+3.1"
+    assert labels.signed(-0.0312) == "−3.1"
+    assert labels.signed(-0.0004) == labels.signed(0.0) == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "mark"),
+    [(0.01, 0.2, "▲"), (-0.2, -0.01, "▼"), (-0.1, 0.1, ""), (0.0, 0.2, ""), (None, None, "")],
+)
+def test_marks(low: float | None, high: float | None, mark: str) -> None:
+    assert labels.direction(Estimate(0.0, low, high, 4, 2)) == mark
+
+
+def test_intervals() -> None:
+    assert labels.interval(Estimate(0.5, 0.4, 0.6, 4, 2)) == "[40.0, 60.0]"
+    assert labels.interval(Estimate(0.5, -0.1, 0.6, 4, 2), sign=True) == "[−10.0, +60.0]"
+    assert labels.interval(Estimate(0.5, None, None, 4, 1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (0.44, "0.4 s"), (61.5, "62 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_seconds(value: float | None, shown: str) -> None:
+    assert labels.seconds(value) == shown

@@ -1,0 +1,207 @@
+"""The page: what comes first, what it shows, what it never does."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import ClassVar
+from unittest.mock import patch
+
+import pytest
+
+from maple.errors import StoreError
+from maple.records import Failure
+from maple.report import build, figures, summary
+from maple.report import page as module
+from maple.report.gathered import gather
+from maple.store import Record, Store
+from report.fake_store import FORMULA, HOSTILE, NOTES, Fake, filled, planned, put_training
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text in order; complains about tags that do not match."""
+
+    void: ClassVar[set[str]] = {"meta", "br", "img", "link", "input", "hr"}
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(content)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and "style" not in self.open and "title" not in self.open:
+            self.texts.append(" ".join(data.split()))
+
+
+def test_notes_come_first_in_order(page: str) -> None:
+    assert Page(page).texts[:2] == list(NOTES)
+
+
+def test_numbers_intervals_and_marks_are_shown(page: str) -> None:
+    text = " ".join(Page(page).texts)
+    assert "LoRA r=8, 4 bits, mini, seed 0" in text
+    assert "untuned, 16 bits" in text
+    # Base 50.0, adapters 60.0, by the fake's rule; the interval of +10.0 excludes 0.
+    assert re.search(r"60\.0 \[\d\d\.\d, \d\d\.\d\] \+10\.0 \[\+\d\.\d, \+\d\d\.\d\] ▲", text)
+    assert "34 of 36 evaluation cells done, 1 failed, 1 pending" in text
+    assert "Chance: 50.0." in text
+    assert "With fewer than 20 clusters the intervals are narrower" in text
+
+
+def test_a_protocol_line_stands_under_every_table(page: str) -> None:
+    lines = re.findall(r'<p class="protocol">(.*?)</p>', page, flags=re.DOTALL)
+    assert len(lines) == page.count('<table class="main">') == 4
+    for piece in ("xquad, dataset mini, 3 subsets", "prompt native, 2 exemplars (seed 0)"):
+        assert sum(piece in line for line in lines) in {2, 4}
+    assert "greedy decoding, at most 32 new tokens" in lines[2]
+    assert "metric f1, version 1, rules none" in lines[2]
+    assert "4 bits: engine builtin, computing in bfloat16" in lines[2]
+    assert "40 items a subset in 10 clusters, no limit" in lines[2]
+
+
+def test_failed_and_pending_cells_are_visible(page: str) -> None:
+    text = " ".join(Page(page).texts)
+    assert "evaluation: xquad, arb_Arab" in text
+    assert "pending" in text
+    assert "2 of 3 languages" in text
+    assert "Traceback: <b>out of memory</b>" in text
+
+
+def test_hostile_text_stays_text(page: str) -> None:
+    parsed = Page(page)
+    assert {"script", "img", "iframe", "object", "embed", "link"}.isdisjoint(
+        tag for tag, _ in parsed.tags
+    )
+    assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
+    assert HOSTILE in " ".join(parsed.texts)
+    assert f"{FORMULA} {HOSTILE}" in " ".join(parsed.texts)
+
+
+def test_nothing_is_loaded_from_anywhere(page: str) -> None:
+    for tag, attributes in Page(page).tags:
+        for name in ("src", "srcset", "data", "action", "poster", "xlink:href", "background"):
+            assert name not in attributes, tag
+        assert (attributes.get("href") or "#").startswith("#"), tag
+    assert not re.search(r"url\(|@import", page)
+    ids = [attributes["id"] for _, attributes in Page(page).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {attributes["href"] for _, attributes in Page(page).tags if "href" in attributes}
+    assert targets <= {f"#{name}" for name in ids}
+
+
+def test_item_text_carries_its_language_and_direction(page: str) -> None:
+    marked = [attributes for _, attributes in Page(page).tags if attributes.get("dir") == "auto"]
+    assert {attributes["lang"] for attributes in marked} == {"arb-Arab", "en", "swh-Latn"}
+
+
+def test_every_table_has_a_caption_or_a_name(page: str) -> None:
+    tables = page.count("<table")
+    assert page.count("<caption>") + page.count('aria-label="choices of') == tables
+
+
+def test_figures_are_drawn_and_kept_as_files(report: Path, page: str) -> None:
+    names = {path.stem for path in (report / "figures").iterdir()}
+    assert {"heatmap-xcopa-acc-1", "languages-xquad-f1-2", "training-1"} <= names
+    assert page.count("<svg") == len(names)
+    heatmap = (report / "figures" / "heatmap-xquad-f1-1.svg").read_text(encoding="utf-8")
+    assert "+10.0 ▲" in heatmap
+    assert "unfinished" in heatmap
+
+
+def test_the_same_store_gives_the_same_bytes(fake: Fake, report: Path, tmp_path: Path) -> None:
+    with patch("maple.store.files._sync"):
+        again = build(fake.store, tmp_path).parent
+    files = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    for name in files:
+        assert (again / name).read_bytes() == (report / name).read_bytes(), name
+
+
+def test_a_store_where_nothing_has_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put_plan(planned(), b"")
+    page = build(store).read_text(encoding="utf-8")
+    text = " ".join(Page(page).texts)
+    assert "0 of 4 adapters done, 4 pending; 0 of 36 evaluation cells done, 36 pending." in text
+    assert "nothing scored yet" in text
+    assert "<svg" not in page
+
+
+def test_a_study_that_only_trains(tmp_path: Path) -> None:
+    store, plan = Store(tmp_path), planned(evaluate=False)
+    store.put_plan(plan, b"")
+    first, second = list(plan.train)[:2]
+    put_training(store, first, plan.train[first])
+    store.put_record(
+        Record(
+            kind="train",
+            id=second,
+            status="failed",
+            cell=plan.train[second],
+            started="2025-11-03T09:00:01Z",
+            finished="2025-11-03T09:00:02Z",
+            provenance={},
+            failure=Failure("out of memory", exit_status=-9),
+        )
+    )
+    text = " ".join(Page(build(store).read_text(encoding="utf-8")).texts)
+    assert "trains 4 adapters on tiny (r 8, 64; bits 4, 16; seed 0) and evaluates nothing." in text
+    assert "1 of 4 adapters done, 1 failed, 2 pending." in text
+    assert "out of memory" in text
+    assert "Training loss" in text
+
+
+def test_seeds_are_rows_and_figures_of_their_own(tmp_path: Path) -> None:
+    gathered = gather(filled(tmp_path, items=8, seeds=(0, 1)).store)
+    table = gathered.tables[0]
+    labels = [line.label for line in table.lines if line.eval_bits == 4]
+    assert labels == [
+        "untuned, 4 bits",
+        "LoRA r=8, 4 bits, mini, seed 0",
+        "LoRA r=8, 4 bits, mini, seed 1",
+        "LoRA r=64, 4 bits, mini, seed 0",
+        "LoRA r=64, 4 bits, mini, seed 1",
+    ]
+    drawn = figures.heatmaps(gathered, table)
+    assert [figure.title for figure in drawn] == ["tiny, mini, seed 0", "tiny, mini, seed 1"]
+
+
+def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"has no plan\.json"):
+        build(Store(tmp_path))
+
+
+def test_the_template_and_its_style_are_part_of_the_package() -> None:
+    here = Path(module.__file__).parent
+    assert (here / "page.html.j2").exists()
+    assert (here / "page.css").exists()
+
+
+def test_summary_for_the_terminal(fake: Fake) -> None:
+    found = summary(fake.store)
+    assert found.notes == NOTES
+    assert len(found.rows) == len(found.cells) == 12
+    assert all(len(row) == len(found.columns) for row in found.cells)
+    row = found.cells[1]
+    assert row[:4] == ("xcopa", "acc", "tiny", "LoRA r=8, 4 bits, mini, seed 0")
+    assert row[4].startswith("60.0 [")
+    assert row[5].startswith("+10.0 [+")
+    assert row[6] == "3 of 3"
+    assert found.rows[0]["delta"] is None
+    assert found.rows[1]["delta"] == pytest.approx(0.1)

@@ -1,0 +1,244 @@
+"""The command as a user meets it: quick, clear about mistakes, and nothing written for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+GOOD = """
+name = "s"
+[base]
+models = ["scripted:hash"]
+[train]
+sources = ["mini"]
+languages = ["en"]
+r = [8]
+lora_alpha = "2r"
+train_bits = [4]
+[evaluate]
+[[evaluate.task]]
+name = "xcopa"
+dataset = "mini"
+subsets = ["en", "zh"]
+n_shot = 2
+"""
+RELEASE = GOOD.replace('"mini"', '"multialpaca"', 1).replace('["en"]', '["es"]', 1)
+
+
+def maple(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "maple", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(folder: Path, *arguments: str | Path) -> str:
+    """What a mistake prints: one error, status 2, no traceback, no results folder."""
+    done = maple(*arguments, folder=folder)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert not (folder / "out").exists()
+    return " ".join(done.stderr.split())
+
+
+def study(folder: Path, text: str) -> Path:
+    path = folder / "s.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_help_needs_neither_torch_nor_data_libraries() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import maple.cli\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'peft', 'polars', 'pyarrow', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_study_from_plan_to_report(tmp_path: Path) -> None:
+    path = study(tmp_path, GOOD)
+    planned = maple("plan", path, "--json", folder=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["total"] == "1 adapters, 4 eval cells, 5 to compute"
+    assert not (tmp_path / "out").exists()
+
+    done = maple("run", path, "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = Path(json.loads(done.stdout)["report"])
+    assert (tmp_path / report).read_text(encoding="utf-8").count("not evidence") >= 1
+    assert "5 cells computed" in done.stderr
+
+    again = maple("run", path, folder=tmp_path)
+    assert "0 cells computed, 0 scored, 0 failed" in again.stderr
+    assert "not evidence" in again.stdout.splitlines()[0]
+
+    status = maple("status", "out/s", "--json", folder=tmp_path)
+    assert [row["status"] for row in json.loads(status.stdout)] == ["done"] * 5
+    assert maple("report", "out/s", folder=tmp_path).returncode == 0
+
+
+def test_without_a_study_file(tmp_path: Path) -> None:
+    made = maple(
+        *("finetune", "scripted:hash", "--source", "mini", "--languages", "en,sw"),
+        *("--r", "4", "--bits", "16", "--out", "f"),
+        folder=tmp_path,
+    )
+    assert made.returncode == 0, made.stderr
+    adapter = made.stdout.strip()
+    assert (tmp_path / adapter / "adapter_config.json").exists()
+    scored = maple(
+        *("evaluate", "scripted:hash", "--adapter", adapter, "--task", "xcopa"),
+        *("--dataset", "mini", "--subset", "en", "--subset", "hi", "--out", "e", "--json"),
+        folder=tmp_path,
+    )
+    assert scored.returncode == 0, scored.stderr
+    plan = json.loads((tmp_path / "e" / "plan.json").read_text(encoding="utf-8"))
+    assert {cell["method"] for cell in plan["train"].values()} == {"adapter"}
+    assert len(plan["evals"]) == 2
+
+
+@pytest.mark.parametrize("command", ["tasks", "languages", "sources"])
+def test_lists_are_data(tmp_path: Path, command: str) -> None:
+    rows = json.loads(maple(command, "--json", folder=tmp_path).stdout)
+    assert len(rows) == {"tasks": 4, "languages": 213, "sources": 2}[command]
+    assert maple(command, folder=tmp_path).stdout
+
+
+def test_init_writes_a_study_that_plans(tmp_path: Path) -> None:
+    assert maple("init", folder=tmp_path).returncode == 0
+    written = tomllib.loads((tmp_path / "study.toml").read_text(encoding="utf-8"))
+    assert written["train"]["lora_alpha"] == "2r"
+    assert "exists already" in refused(tmp_path, "init")
+
+
+def test_init_template_is_a_valid_study(tmp_path: Path) -> None:
+    from maple.study.load import load
+    from maple.sweep.catalogue import catalogue
+
+    maple("init", folder=tmp_path)
+    loaded = load(tmp_path / "study.toml", catalogue())
+    assert loaded.train is not None
+    assert loaded.train.languages == ["spa_Latn", "jpn_Jpan", "por_Latn"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('name = "s"', 'name = "s"\nranks = 3', "ranks: unknown key"),
+        ('name = "xcopa"', 'name = "xcopaa"', "did you mean 'xcopa'?"),
+        ('"en", "zh"', '"en", "it"', "xcopa (mini) has no ita_Latn"),
+        ('"en", "zh"', '"en", "qqq"', "evaluate.task[0].subsets[1]"),
+        ("r = [8]", "r = [0]", "train.r[0]: got 0"),
+        ("train_bits = [4]", "train_bits = [5]", "train.train_bits[0]: got 5"),
+        ("n_shot = 2", "n_shot = 5", "5 exemplars asked for"),
+        ('"scripted:hash"', '"scripted:gold"', "base.models[0]"),
+        ('"scripted:hash"', '"./no-such-model"', "no such file or folder"),
+        ('"scripted:hash"', '"demo:gemma-4"', "base.models[0]"),
+        ("[train]", "[train]\nrows = 5000", "5000"),
+    ],
+)
+def test_mistakes_in_a_study(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in GOOD
+    assert expected in refused(tmp_path, "run", study(tmp_path, GOOD.replace(old, new)))
+
+
+def test_several_mistakes_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("scripted:hash", "nowhere.gguf").replace("n_shot = 2", "n_shot = 9")
+    found = refused(tmp_path, "run", study(tmp_path, text))
+    assert "3 problems" in found
+    assert "base.models[0]" in found
+    assert "xcopa/eng_Latn" in found
+    assert "xcopa/zho_Hans" in found
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "multialpaca/es.jsonl"),
+        (b"", "es.jsonl"),
+        (b'{"instruction": "a", "input": null, "output": "b"}\n{"instr', "es.jsonl:2"),
+        (b'{"instruction": "a", "input": null}\n', "es.jsonl:1"),
+        (b'{"instruction": "a", "output": 3}\n', "es.jsonl:1"),
+        (b"\xff\xfe\n", "es.jsonl:1"),
+    ],
+)
+def test_broken_training_data(tmp_path: Path, content: bytes | None, expected: str) -> None:
+    folder = tmp_path / "data" / "multialpaca"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "es.jsonl").write_bytes(content)
+    found = refused(tmp_path, "run", study(tmp_path, RELEASE), "--data", tmp_path / "data")
+    assert expected in found
+
+
+def test_folders_that_do_not_serve(tmp_path: Path) -> None:
+    path = study(tmp_path, GOOD)
+    assert "no such folder" in refused(tmp_path, "run", path, "--data", "nowhere")
+    (tmp_path / "file").write_text("x")
+    assert "is a file, expected a folder" in refused(tmp_path, "run", path, "--out", "file/results")
+    assert "no such study file" in refused(tmp_path, "run", "none.toml")
+    assert "no results here" in refused(tmp_path, "status", "nowhere")
+    assert "no results here" in refused(tmp_path, "report", tmp_path)
+    (tmp_path / "plan.json").write_text("{")
+    assert "plan.json" in refused(tmp_path, "status", tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    path = study(tmp_path, GOOD)
+    assert "no permission" in refused(tmp_path, "run", path, "--out", closed / "results")
+
+
+def test_arguments_are_checked_like_a_study(tmp_path: Path) -> None:
+    found = refused(tmp_path, "finetune", "scripted:hash", "--source", "minni", "--bits", "5")
+    assert "arguments: train.train_bits[0]: got 5" in found
+    found = refused(
+        tmp_path,
+        "evaluate",
+        "scripted:hash",
+        "--task",
+        "xcopa",
+        "--subset",
+        "de",
+        "--eval-bits",
+        "4",
+    )
+    assert "xcopa (release) has no deu_Latn" in found
+
+
+def test_an_adapter_of_another_base(tmp_path: Path) -> None:
+    made = maple(
+        *("finetune", "scripted:hash", "--source", "mini", "--languages", "en", "--out", "f"),
+        folder=tmp_path,
+    )
+    adapter = tmp_path / made.stdout.strip()
+    note = json.loads((adapter / "maple.json").read_text(encoding="utf-8"))
+    note["base"] = "sha256:0"
+    (adapter / "maple.json").write_text(json.dumps(note), encoding="utf-8")
+    found = refused(
+        tmp_path,
+        *("evaluate", "scripted:hash", "--adapter", adapter, "--task", "xcopa"),
+        *("--dataset", "mini", "--subset", "en"),
+    )
+    assert "trained on" in found
+    found = refused(
+        tmp_path,
+        *("evaluate", "scripted:hash", "--adapter", "nowhere", "--task", "xcopa"),
+        *("--dataset", "mini", "--subset", "en"),
+    )
+    assert "nowhere" in found
