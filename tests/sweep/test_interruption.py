@@ -61,7 +61,7 @@ def worker_of(sweep: int) -> int | None:
 def test_killed_at_random_moments_and_run_again(tmp_path: Path) -> None:
     finish(tmp_path / "quiet")
     expected = results(tmp_path / "quiet")
-    chance = random.Random(0)
+    chance = random.Random(0)  # noqa: S311  moments, not secrets
     folder = tmp_path / "killed"
     deaths = 0
     for attempt in range(30):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -133,17 +132,22 @@ class _Death(BaseException):
     """Not an Exception: nothing in a worker may catch it, as nothing catches SIGKILL."""
 
 
-@dataclass(frozen=True)
 class _Dies:
-    """An executor whose worker dies in the middle of a cell, at the first event of a kind."""
+    """An executor whose worker dies once, in the middle of a cell, at an event of a kind."""
 
-    event: str
-    cell: str
+    def __init__(self, event: str, cell: str) -> None:
+        self._event = event
+        self._cell = cell
+        self._died = False
 
     def run(self, units: Iterable[Unit], on_event: Callable[[Mapping[str, object]], None]) -> None:
+        """See `protocols.Executor`."""
+
         def emit(event: Mapping[str, object]) -> None:
             on_event(event)
-            if event["event"] == self.event and event.get("id", self.cell) == self.cell:
+            here = event["event"] == self._event and event.get("id", self._cell) == self._cell
+            if here and not self._died:
+                self._died = True
                 raise _Death
 
         for unit in units:

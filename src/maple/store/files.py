@@ -28,10 +28,14 @@ def explained(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {error.strerror or error}", hint) from error
 
 
-def replace(path: Path, write: Callable[[Path], None]) -> None:
+def replace(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Create or replace `path` atomically with what `write` puts into a temporary file beside it.
 
-    The file's bytes reach the disk before its name does, so a crash leaves either version whole.
+    Args:
+        path: the file; its folder is made where missing.
+        write: receives the temporary path.
+        durable: bytes reach the disk before the name does, so that even a crash of the machine
+            leaves either version whole. Without it, only a crash of the process does.
 
     Raises:
         StoreError: no space, no permission, or the disk failed; nothing is left behind.
@@ -41,20 +45,22 @@ def replace(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
-            _sync(temporary)
+            if durable:
+                _sync(temporary)
             temporary.replace(path)
-            _sync(path.parent)
+            if durable:
+                _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """`replace` with `content`."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
 
-    replace(path, write)
+    replace(path, write, durable=durable)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

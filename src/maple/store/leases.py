@@ -126,7 +126,8 @@ def _write(path: Path, token: str) -> None:
         "process_started": process.create_time(),
         "heartbeat": time.time(),
     }
-    write_bytes(path, json.dumps(content).encode())
+    # A lease means nothing after a crash of the machine, so it need not survive one.
+    write_bytes(path, json.dumps(content).encode(), durable=False)
 
 
 def _read(path: Path) -> dict[str, object] | None:
