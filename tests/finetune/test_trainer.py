@@ -215,7 +215,8 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_a_clean_base(tmp_path:
         ({"scheduler": "liner"}, "'linear'"),
         ({"train_bits": 4}, "loaded in 32"),
         ({"target_modules": ("q_proj", "v_prj")}, "'v_proj'"),
-        ({"target_modules": "no_such_.*"}, "cannot put LoRA there"),
+        ({"target_modules": ("q_proj", "input_layernorm")}, "'input_layernorm' is no linear"),
+        ({"target_modules": "q_proj"}, "expected 'all-linear' or a list"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(

@@ -28,6 +28,10 @@ from maple.provenance import derive_seed
 from maple.records import TrainCell
 
 
+_ALL_LINEAR = "all-linear"
+"""PEFT's word for every linear layer but the vocabulary head."""
+
+
 def attach(model: PreTrainedModel, settings: Settings) -> PeftModel:
     """Put a fresh LoRA adapter on a base model, in place, and freeze everything else.
 
@@ -40,7 +44,7 @@ def attach(model: PreTrainedModel, settings: Settings) -> PeftModel:
     hooks serve gradient checkpointing, which is off.
 
     Raises:
-        ModelError: `target_modules` names a module that the model does not have.
+        ModelError: `target_modules` names something that is no linear layer of the model.
     """
     _check_targets(model, settings.target_modules)
     targets = settings.target_modules
@@ -54,16 +58,10 @@ def attach(model: PreTrainedModel, settings: Settings) -> PeftModel:
     )
     # The device's generator as well: PEFT may initialise where the base layer lies.
     torch.manual_seed(derive_seed(settings.seed, "init"))
-    try:
-        with warnings.catch_warnings():
-            # PEFT 0.21 reads a property that transformers 5 renamed; nothing a user can act on.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            return get_peft_model(model, config)
-    except ValueError as error:
-        raise ModelError(
-            f"target_modules: got {targets!r}, PEFT cannot put LoRA there: {error}",
-            "'all-linear' fits every model",
-        ) from error
+    with warnings.catch_warnings():
+        # PEFT 0.21 reads a property that transformers 5 renamed; nothing a user can act on.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def detach(adapted: PeftModel) -> None:
@@ -125,20 +123,22 @@ def _json(content: Mapping[str, object]) -> bytes:
 
 
 def _check_targets(model: PreTrainedModel, targets: str | tuple[str, ...]) -> None:
-    """PEFT accepts a list of which one name matches; a typo beside it would go unseen."""
-    if isinstance(targets, str):
+    """Refuse what PEFT would pass over (a typo beside a name that matches) or stumble upon when
+    half of the model already carries the adapter (a module that is no linear layer)."""
+    if targets == _ALL_LINEAR:
         return
-    names = [name for name, _ in model.named_modules()]
+    if isinstance(targets, str):
+        raise ModelError(
+            f"target_modules: got {targets!r}, expected {_ALL_LINEAR!r} or a list of module names"
+        )
+    modules = dict(model.named_modules())
+    linear = {name for name, module in modules.items() if isinstance(module, torch.nn.Linear)}
     for target in targets:
-        if not any(name == target or name.endswith(f".{target}") for name in names):
-            linear = {
-                name.rpartition(".")[2]
-                for name, module in model.named_modules()
-                if isinstance(module, torch.nn.Linear)
-            }
+        found = {name for name in modules if f".{name}".endswith(f".{target}")}
+        if not found or found - linear:
             raise ModelError(
-                f"target_modules: no module of the base model is called {target!r}",
-                nearest(target, linear),
+                f"target_modules: {target!r} is no linear layer of the base model",
+                nearest(target, {name.rpartition(".")[2] for name in linear}),
             )
 
 
