@@ -128,8 +128,8 @@ def test_without_a_study_file(tmp_path: Path) -> None:
     )
     assert scored.returncode == 0, scored.stderr
     plan = json.loads((tmp_path / "e" / "plan.json").read_text(encoding="utf-8"))
-    assert {cell["method"] for cell in plan["train"].values()} == {"adapter"}
-    assert len(plan["evals"]) == 2
+    assert {cell["method"] for cell in plan["train"].values()} == {"none", "adapter"}
+    assert len(plan["evals"]) == 4
 
 
 @pytest.mark.parametrize("command", ["tasks", "languages", "sources"])

@@ -19,7 +19,6 @@ import psutil
 _PACKAGES = (
     "accelerate",
     "bitsandbytes",
-    "datasets",
     "maple",
     "peft",
     "polars",

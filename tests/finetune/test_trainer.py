@@ -15,6 +15,7 @@ from maple.errors import ModelError
 from maple.finetune.encoding import encode
 from maple.finetune.loop import collate
 from maple.finetune.trainer import train
+from maple.models.adapter_files import check_adapter
 from maple.models.loading import Loaded
 
 
@@ -88,6 +89,7 @@ def test_the_product_is_plain_peft_without_local_paths(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
     assert sum(tensor.numel() for tensor in weights.values()) == outcome.trainable_parameters
+    check_adapter(tmp_path, loaded.base)
     assert outcome.adapter_bytes == (tmp_path / "adapter_model.safetensors").stat().st_size
 
 

@@ -27,7 +27,6 @@ from maple.models.adapter_files import BASE_FILE, CONFIG_FILE, WEIGHTS_FILE
 from maple.provenance import derive_seed
 from maple.records import TrainCell
 
-
 _ALL_LINEAR = "all-linear"
 """PEFT's word for every linear layer but the vocabulary head."""
 

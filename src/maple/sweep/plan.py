@@ -27,7 +27,7 @@ class Plan:
 
     Attributes:
         limit: items a subset; None for all.
-        adapter: folder of an adapter trained elsewhere, evaluated in place of the study's own.
+        adapter: folder of an adapter trained elsewhere, evaluated beside the untuned base.
     """
 
     checked: Checked
@@ -56,7 +56,7 @@ def make(
         folder: release files; None to read from the hub.
         limit: items a subset, over the study's own; None to leave it to the study.
         store: where results will go: its earlier plan locks revisions, its disk must suffice.
-        adapter: evaluate this PEFT folder on the study's one base, instead of the untuned base.
+        adapter: evaluate this PEFT folder, too, on the study's one base.
 
     Raises:
         StudyError: everything that is wrong with the study, at once.
@@ -65,13 +65,12 @@ def make(
     earlier = store.plan()
     locks = {base.name: base.identity for base in earlier.bases} if earlier else {}
     checked = check(study, folder, locks)
-    if adapter is None:
-        trained = train_cells(
-            study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
-        )
-    else:
+    trained = train_cells(
+        study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
+    )
+    if adapter is not None:
         cell = adapter_cell(checked.bases[0], adapter)
-        trained = {train_id(cell): cell}
+        trained[train_id(cell)] = cell
     bases = {base.identity: base for base in checked.bases}
     engines = {
         (cell.base, bits): engine_of(bases[cell.base], bits)
@@ -92,7 +91,7 @@ def commit(plan: Plan, store: Store, study_text: bytes) -> None:
     """Write the plan, its items and its training rows: from here on the store is enough."""
     if plan.adapter is not None:
         for name, cell in plan.grid.train.items():
-            if not is_done(store.train_record(name)):
+            if cell.method == EXTERNAL and not is_done(store.train_record(name)):
                 bring_in(store, name, cell, plan.adapter)
     for drawn in plan.checked.drawn:
         store.put_rows(drawn.data.source, drawn.data.content, drawn.rows)

@@ -186,6 +186,7 @@ class _Base:
         self._unit = unit
         self._emit = emit
         self._scripted = unit.base.name.startswith(SCRIPTED)
+        self._engine: Any = None
         self._loaded: Any = None
         self._model: LanguageModel | None = None
         self._error: MapleError | None = None
@@ -225,6 +226,8 @@ class _Base:
             return train_scripted(rows, cell, out)
         from maple.finetune.trainer import train
 
+        # An adapter that answered before must not be trained upon.
+        self._engine.adapters.clear()
         return train(self._loaded, [training.render(row) for row in rows], cell, out, on_progress)
 
     def _load(self) -> None:
@@ -238,7 +241,7 @@ class _Base:
         from maple.models.loading import load
 
         self._loaded = load(self._unit.base, self._unit.bits)
-        self._model = TransformersModel(self._loaded)
+        self._engine = self._model = TransformersModel(self._loaded)
 
 
 class _Attempt:
