@@ -46,6 +46,7 @@ def test_it_learns_and_the_base_stays_as_loaded(bits: int, base: BaseModel, tmp_
     assert torch.equal(logits(loaded), before)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("bits", [4, 8])
 def test_training_again_on_the_same_base_gives_the_same_bytes(
     bits: int, base: BaseModel, tmp_path: Path
