@@ -49,11 +49,17 @@ def test_an_unknown_scaling_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("cap", [None, 3.0])
 @pytest.mark.parametrize("num_items", [None, 17])
+@pytest.mark.parametrize("frozen", [True, False])
 def test_loss_and_gradients_equal_plain_cross_entropy(
-    tied: bool, cap: float | None, num_items: int | None, monkeypatch: pytest.MonkeyPatch
+    tied: bool,
+    cap: float | None,
+    num_items: int | None,
+    frozen: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(head, "_LOGIT_BYTES", 4 * 400 * 5)  # blocks of five rows
     model = tiny.build("gemma3", tied=tied, final_logit_softcapping=cap)
+    model.get_output_embeddings().requires_grad_(not frozen)
     ids = torch.randint(3, 400, (3, 11), generator=torch.Generator().manual_seed(1))
     labels = ids.clone()
     labels[:, :4] = head.IGNORED
@@ -73,7 +79,11 @@ def test_loss_and_gradients_equal_plain_cross_entropy(
         gradients = {name: value.grad for name, value in model.named_parameters()}
         results.append((loss.item(), gradients))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
+    assert any(gradient is None for gradient in results[1][1].values()) == frozen
     for name, gradient in results[1][1].items():
+        if gradient is None:
+            assert results[0][1][name] is None
+            continue
         scale = gradient.abs().max().item()
         torch.testing.assert_close(
             results[0][1][name], gradient, rtol=1e-5, atol=1e-5 * scale, msg=name

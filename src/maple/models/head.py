@@ -5,6 +5,9 @@ Shapes: B rows, T tokens, H hidden width, V vocabulary, N positions that count.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -88,8 +91,9 @@ def answer_loss(
 ) -> Tensor:
     """Cross-entropy of each label given the tokens before it, in nats, in float32.
 
-    Only positions whose next token has a label go through the head, in blocks that are computed
-    again in the backward pass, so the full logits are never alive at once.
+    Only positions whose next token has a label go through the head, in blocks, so the full logits
+    are never alive at once. Under a frozen head the gradient of the hidden states is computed with
+    the loss, block by block; a trainable head computes its blocks again in the backward pass.
 
     Args:
         hidden: [B, T, H], the body's last hidden state.
@@ -105,14 +109,54 @@ def answer_loss(
     kept = (targets != IGNORED).nonzero().squeeze(1)
     targets = targets[kept]
     rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])[kept]
-    total = hidden.new_zeros((), dtype=torch.float32) + 0.0 * hidden[:0].sum()
-    step = block_rows(model)
-    for start in range(0, len(targets), step):
-        block = slice(start, start + step)
-        total = total + checkpoint(
-            _block_loss, model, rows[block], targets[block], use_reentrant=False
+    if _is_frozen(model):
+        total: Tensor = _FrozenHeadLoss.apply(  # type: ignore[no-untyped-call]
+            rows, targets, model
         )
+    else:
+        total = hidden.new_zeros((), dtype=torch.float32) + 0.0 * hidden[:0].sum()
+        for block in _blocks(model, len(targets)):
+            total = total + checkpoint(
+                _block_loss, model, rows[block], targets[block], use_reentrant=False
+            )
     return total / (max(1, len(targets)) if num_items is None else num_items)
+
+
+class _FrozenHeadLoss(torch.autograd.Function):
+    """Summed cross-entropy through a head without gradients of its own: [N, H], [N] -> scalar.
+
+    What follows the loss only scales it, so the gradient is computed at once and kept in place of
+    the logits: two products with the head's weights a block instead of three.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, targets: Tensor, model: PreTrainedModel) -> Tensor:
+        total = rows.new_zeros((), dtype=torch.float32)
+        gradient = torch.empty_like(rows)
+        for block in _blocks(model, len(targets)):
+            with torch.enable_grad():
+                part = rows[block].detach().requires_grad_()
+                loss = _block_loss(model, part, targets[block])
+            (gradient[block],) = torch.autograd.grad(loss, part)
+            total += loss.detach()
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        # In float32: a factor such as 1/183 rounded to bfloat16 would scale the whole step.
+        return (gradient.float() * outer[0]).to(gradient.dtype), None, None
+
+
+def _is_frozen(model: PreTrainedModel) -> bool:
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return not any(parameter.requires_grad for parameter in head.parameters())
+
+
+def _blocks(model: PreTrainedModel, count: int) -> Iterator[slice]:
+    step = block_rows(model)
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
 def _block_loss(model: PreTrainedModel, rows: Tensor, targets: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -54,6 +55,9 @@ def _run(unit: Path, stderr: IO[bytes], on_event: Callable[[Mapping[str, object]
         stderr=stderr,
         # Ctrl-C reaches only us; we end the child in an orderly way.
         start_new_session=True,
+        # Threads that spin while they wait cost little on an idle machine and a factor of three on
+        # a shared one (docs/log.md). The user's own setting wins.
+        env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
     )
     try:
         if child.stdout is None:
