@@ -389,7 +389,8 @@ def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obj
         table.add_column(column)
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row))
-    Console().print(table)
+    # Piped into a file nothing limits the width, and rich would assume 80 columns.
+    Console(width=None if stdout.is_terminal else 160).print(table)
 
 
 def _print_json(value: object) -> None:

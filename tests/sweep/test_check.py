@@ -1,0 +1,91 @@
+"""What is found wrong before anything costs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from maple.errors import StoreError, StudyError
+from maple.records import Example
+from maple.store import Store
+from maple.study.load import validate
+from maple.sweep import check
+from maple.sweep.catalogue import catalogue
+from maple.sweep.plan import describe, make
+from maple.tasks.xcopa import Xcopa
+from sweep.studies import content, planned
+
+
+def test_a_disk_too_small_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=100_000))
+    study = validate(content(), catalogue(), "test")
+    with pytest.raises(StoreError, match=r"need about .* MB, 0\.1 MB are free"):
+        make(study, None, None, Store(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_adapters_count_towards_the_disk(tmp_path: Path) -> None:
+    plan, _ = planned(content(), tmp_path)
+    cell = next(cell for cell in plan.grid.train.values() if cell.method == "lora")
+    assert check._adapter_bytes("", cell) == 0
+
+
+def test_the_fixed_order_depends_on_ids_alone() -> None:
+    examples = [Example(f"e{index}", "c", {"text": str(index)}) for index in range(50)]
+    ordered = [example.example_id for example in check.fixed_order(examples)]
+    assert ordered == [example.example_id for example in check.fixed_order(examples[::-1])]
+    assert sorted(ordered) != ordered
+    assert set(ordered) == {example.example_id for example in examples}
+
+
+def test_prompts_that_lose_text_stop_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Xcopa.render
+
+    def cuts_the_last_letter(self: Xcopa, example: Example, subset: str, prompt: str) -> object:
+        fields = {**example.fields, "premise": example.fields["premise"][:-1]}
+        cut = Example(example.example_id, "", fields, example.choices, example.target)
+        return whole(self, cut, subset, prompt)
+
+    monkeypatch.setattr(Xcopa, "render", cuts_the_last_letter)
+    study = validate(content(subsets=["eng_Latn"]), catalogue(), "test")
+    with pytest.raises(StudyError, match="'premise' does not appear whole"):
+        make(study, None, None, Store(tmp_path))
+
+
+def test_exemplars_on_a_scored_passage_stop_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scored_items(self: Xcopa, dataset: str, subset: str, folder: Path | None) -> list[Example]:
+        return self.examples(dataset, subset, folder)
+
+    monkeypatch.setattr(Xcopa, "exemplar_pool", scored_items)
+    study = validate(content(subsets=["eng_Latn"]), catalogue(), "test")
+    with pytest.raises(StudyError, match="shares its passage with a scored item"):
+        make(study, None, None, Store(tmp_path))
+
+
+def test_a_plan_describes_itself(tmp_path: Path) -> None:
+    plan, store = planned(content(), tmp_path)
+    found = describe(plan, store)
+    assert found["total"] == "2 adapters, 24 eval cells, 26 to compute"
+    assert [row["r"] for row in found["train"]] == [8, 8]
+    assert [(row["task"], row["bits"], row["untuned"]) for row in found["evaluate"]] == [
+        ("xcopa", 4, 3),
+        ("xcopa", 16, 3),
+        ("xquad", 4, 3),
+        ("xquad", 16, 3),
+    ]
+    assert found["notes"][0].startswith("A check of the plumbing, not evidence")
+
+
+def test_an_earlier_plan_locks_the_revision_of_a_hub_model() -> None:
+    assert check._commit("hub:org/name@abc123") == "abc123"
+    assert check._commit("sha256:ff") is None
+    assert check._commit(None) is None

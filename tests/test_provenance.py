@@ -1,0 +1,43 @@
+"""Seeds are independent, records are honest about the machine."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from maple import provenance
+
+
+def test_seeds_differ_by_purpose_and_key_and_are_stable() -> None:
+    seeds = {
+        provenance.derive_seed(0, "order", "0"),
+        provenance.derive_seed(0, "order", "1"),
+        provenance.derive_seed(0, "init"),
+        provenance.derive_seed(1, "order", "0"),
+    }
+    assert len(seeds) == 4
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert provenance.derive_seed(0, "init") == 1591254302
+
+
+def test_provenance_is_json_without_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    text = json.dumps(provenance.provenance())
+    assert '"torch"' in text
+    assert "hf_secret" not in text
+
+
+def test_a_meter_sees_memory_of_its_own_time_only() -> None:
+    block = bytearray(200_000_000)
+    del block
+    meter = provenance.Meter()
+    small = meter.read()["peak_bytes"]
+    meter = provenance.Meter()
+    block = bytearray(100_000_000)
+    large = meter.read()["peak_bytes"]
+    del block
+    assert isinstance(small, int)
+    assert isinstance(large, int)
+    assert small < 50_000_000
+    assert 90_000_000 < large < 150_000_000
