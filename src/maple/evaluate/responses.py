@@ -37,15 +37,15 @@ class Part:
     responses: tuple[ChoiceResponse | GenerateResponse, ...]
 
 
-def exemplars_of(cell: EvalCell, pool: Sequence[Example]) -> list[Example]:
-    """The cell's exemplars in prompt order; a pure function of the cell and its pool.
+def exemplars_of(
+    task: str, subset: str, n_shot: int, seed: int | None, pool: Sequence[Example]
+) -> list[Example]:
+    """A cell's exemplars in prompt order; none without a seed, which a cell without shots lacks.
 
     Raises:
         DataError: the pool holds too few.
     """
-    if cell.n_shot == 0 or cell.exemplar_seed is None:
-        return []
-    return choose(pool, cell.n_shot, cell.exemplar_seed, f"{cell.task}/{cell.subset}")
+    return [] if seed is None else choose(pool, n_shot, seed, f"{task}/{subset}")
 
 
 def answer(

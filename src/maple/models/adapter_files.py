@@ -33,17 +33,6 @@ def write_base(folder: Path, base: str, tokenizer: str, base_name: str) -> None:
     (folder / BASE_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
-def adapter_base_identity(folder: Path) -> str | None:
-    """Identity of the base an adapter was trained on; None where MAPLE did not train it.
-
-    Raises:
-        ModelError: `maple.json` is broken.
-    """
-    if not (folder / BASE_FILE).is_file():
-        return None
-    return str(read_json(folder / BASE_FILE, str(folder)).get("base"))
-
-
 def check_adapter(folder: Path, base: BaseModel) -> None:
     """Refuse an adapter that does not belong to `base`.
 

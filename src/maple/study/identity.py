@@ -1,9 +1,10 @@
 """Names of cells: a hash of what changes the numbers and of nothing else.
 
-The recipe, version 1: the cell's fields without the descriptive ones, as canonical JSON (keys
-sorted, no spaces, non-ASCII escaped), prefixed with the kind and the version, SHA-256, first 16
-hexadecimal digits. A change of the recipe bumps IDENTITY_VERSION; golden tests keep the ids that
-each version gives to a cell whose every field is off its default.
+The recipe, version 1: the cell's fields without the descriptive ones and without those that are
+None, as canonical JSON (keys sorted, no spaces, non-ASCII escaped), prefixed with the kind and the
+version, SHA-256, first 16 hexadecimal digits. Since None is left out, a field that a later version
+adds renames no cell that does not use it. A change of the recipe bumps IDENTITY_VERSION; golden
+tests keep the ids that each version gives to a cell whose every field is off its default.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _digest(kind: str, cell: TrainCell | EvalCell | ScoreCell) -> str:
     fields = {
         name: value
         for name, value in dataclasses.asdict(cell).items()
-        if name not in DESCRIPTIVE[kind]
+        if name not in DESCRIPTIVE[kind] and value is not None
     }
     text = f"maple-{kind}-v{IDENTITY_VERSION}:{_canonical(fields)}"
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]

@@ -26,9 +26,11 @@ from maple.study.grid import Engine, Metric, Subset, TrainingData
 from maple.study.identity import content_hash
 from maple.tasks import TASKS
 
-# A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics.
+# A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics;
+# each cell is half a dozen small files, which take whole disk blocks.
 _BYTES_PER_ANSWER = 300
-_BYTES_PER_CELL = 8_000
+_BYTES_PER_CELL = 50_000
+_REPORT_BYTES = 2_000_000
 _ADAPTER_COPIES = 7
 """Adapter in float32 once finished; while training two checkpoints, each with Adam's moments."""
 
@@ -122,7 +124,7 @@ def check_space(
     paths = {base.identity: base.path for base in checked.bases}
     items = {asked.subset.items: len(asked.items) for asked in checked.asked}
     adapters = [_adapter_bytes(paths[cell.base], cell) for cell in train]
-    needed = sum(adapters) + max(adapters, default=0) * (_ADAPTER_COPIES - 1)
+    needed = _REPORT_BYTES + sum(adapters) + max(adapters, default=0) * (_ADAPTER_COPIES - 1)
     for cell in evals:
         needed += _BYTES_PER_CELL + _BYTES_PER_ANSWER * items[cell.items]
     contents: list[Drawn | Asked] = [*checked.drawn, *checked.asked]
@@ -224,7 +226,7 @@ def _lint(study: Study, task: Task, asked: Asked) -> None:
     """Raises DataError with every violation of prompts, exemplars and metrics of a subset."""
     subset = asked.subset
     seed = study.evaluate.exemplar_seed if study.evaluate else 0
-    shots = exemplars_for(subset, asked.pool, seed)
+    shots = exemplars_of(subset.task, subset.subset, subset.n_shot, seed, asked.pool)
     scored = {item.cluster_id for item in asked.items} | {item.example_id for item in asked.items}
     problems = [
         f"exemplar {shot.example_id} shares its passage with a scored item"
@@ -238,29 +240,6 @@ def _lint(study: Study, task: Task, asked: Asked) -> None:
     if problems:
         shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])
         raise DataError(f"{len(problems)} violations: " + "; ".join(shown))
-
-
-def exemplars_for(subset: Subset, pool: Sequence[Example], seed: int) -> list[Example]:
-    """The exemplars an eval cell of this subset will use."""
-    cell = EvalCell(
-        train_id="",
-        eval_bits=16,
-        engine="",
-        compute_dtype="",
-        task=subset.task,
-        dataset=subset.dataset,
-        subset=subset.subset,
-        items=subset.items,
-        prompt=subset.prompt,
-        prompt_hash=subset.prompt_hash,
-        n_shot=subset.n_shot,
-        exemplar_pool=subset.pool,
-        exemplar_seed=seed,
-        decoding="",
-        max_new_tokens=subset.max_new_tokens,
-        truncation="refuse",
-    )
-    return exemplars_of(cell, pool)
 
 
 def template_hash() -> str:

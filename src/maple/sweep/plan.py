@@ -10,6 +10,7 @@ from typing import Any
 
 from maple import provenance
 from maple.models import files
+from maple.prompts.literals import reviewed
 from maple.records import EvalCell, EvalWork, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
 from maple.study.config import Study
@@ -249,15 +250,21 @@ def notes(checked: Checked) -> list[str]:
         found.append(
             f"No model ran: {', '.join(scripted)} makes its answers up, to try out a study."
         )
-    for asked in checked.asked:
-        where = f"{asked.subset.task}/{asked.subset.subset}"
-        found += [f"{where}: {remark}." for remark in asked.remarks]
     found += [
         f"{base.name} was published in {base.source_precision} bits: no conclusion about bits can "
         "be drawn from it."
         for base in bases
         if base.source_precision is not None
     ]
+    languages = {TASKS[a.subset.task].language(a.subset.subset) for a in checked.asked}
+    unreviewed = sorted(language for language in languages if not reviewed(language))
+    if unreviewed:
+        found.append(
+            f"Words of the prompts not yet reviewed by a speaker: {', '.join(unreviewed)}."
+        )
+    for asked in checked.asked:
+        where = f"{asked.subset.task}/{asked.subset.subset}"
+        found += [f"{where}: {remark}." for remark in asked.remarks]
     return found
 
 

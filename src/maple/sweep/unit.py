@@ -129,12 +129,12 @@ class _Worker:
         cell, cell_id = work.cell, work.eval_id
         adapter = self._adapter(work)
         examples = self._examples(work)
-        exemplars = exemplars_of(
-            cell,
+        pool = (
             self._store.items(cell.task, cell.subset, cell.exemplar_pool)
             if cell.exemplar_pool
-            else (),
+            else []
         )
+        exemplars = exemplars_of(cell.task, cell.subset, cell.n_shot, cell.exemplar_seed, pool)
         done = self._store.responses(cell_id, cell).num_rows
         load_seconds = self._base.ensure()
         meter = provenance.Meter()
