@@ -105,6 +105,16 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     assert "did you mean" in found
 
 
+def test_a_key_of_several_kinds_is_one_problem(tmp_path: Path) -> None:
+    found = message(tmp_path, GOOD.replace("[evaluate]", "[evaluate]\neval_bits = [4, 5]"))
+    assert found == "/s.toml: evaluate.eval_bits[1]: got 5, input should be 4, 8, 16 or 32"
+    found = message(tmp_path, GOOD.replace("[evaluate]", "[evaluate]\neval_bits = 4"))
+    assert found == (
+        "/s.toml: evaluate.eval_bits: got 4, "
+        "input should be 'as trained' or input should be a valid list"
+    )
+
+
 def test_a_study_must_say_something(tmp_path: Path) -> None:
     assert "neither [train] nor [evaluate]" in message(
         tmp_path, 'name = "s"\n[base]\nmodels = ["m"]\n'

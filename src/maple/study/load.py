@@ -65,7 +65,7 @@ def validate(content: Mapping[str, Any], catalogue: Catalogue, where: str) -> St
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError.of([_problem(where, detail) for detail in error.errors()]) from error
+        raise StudyError.of(_problems(where, error.errors())) from error
     names = _Names(where)
     train = names.train(study.train, catalogue) if study.train else None
     evaluate = study.evaluate
@@ -153,21 +153,38 @@ class _Names:
         self.problems.append(MapleError(f"{self.where}: {what}", hint))
 
 
-def _problem(where: str, detail: ErrorDetails) -> MapleError:
-    """One of pydantic's findings in the project's words."""
-    key = _key(detail["loc"])
-    given = detail["input"]
-    if detail["type"] == "extra_forbidden":
-        *parents, name = detail["loc"]
+def _problems(where: str, details: Sequence[ErrorDetails]) -> list[MapleError]:
+    """Pydantic's findings in the project's words, one a key.
+
+    Where a key may be one of several kinds of value, pydantic reports what each kind says: they
+    are alternatives of one problem, and of no interest where an element inside is the problem.
+    """
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for detail in details:
+        by_key.setdefault(_key(detail["loc"]), []).append(detail)
+    return [
+        _problem(where, key, found)
+        for key, found in by_key.items()
+        if not any(other.startswith((f"{key}[", f"{key}.")) for other in by_key)
+    ]
+
+
+def _problem(where: str, key: str, found: Sequence[ErrorDetails]) -> MapleError:
+    first = found[0]
+    if first["type"] == "extra_forbidden":
+        *parents, name = first["loc"]
         return MapleError(
             f"{where}: {key}: unknown key", nearest(str(name), _keys_at(Study, parents))
         )
-    if detail["type"] == "missing":
-        return MapleError(f"{where}: {key}: is missing", _expectation(detail["loc"]))
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
+    if first["type"] == "missing":
+        return MapleError(f"{where}: {key}: is missing", _expectation(first["loc"]))
+    messages = []
+    for detail in found:
+        message = detail["msg"].removeprefix("Value error, ")
+        messages.append(message[:1].lower() + message[1:])
+    given = first["input"]
     shown = "" if isinstance(given, Mapping) else f"got {given!r}, "
-    return MapleError(f"{where}: {key or 'the study'}: {shown}{message}")
+    return MapleError(f"{where}: {key or 'the study'}: {shown}{' or '.join(messages)}")
 
 
 _EXPECTATIONS: Mapping[str, str] = {
