@@ -147,8 +147,11 @@ def finetune(
     made, store = _without_file(content, data, out, None, None)
     _execute(made, store, _toml_note(content), as_json, report_after=False)
     (cell_id,) = (name for name, cell in made.grid.train.items() if cell.method != "none")
-    if not as_json:
-        stdout.print(str(store.train_folder(cell_id)), markup=False)
+    folder = str(store.train_folder(cell_id))
+    if as_json:
+        _print_json({"cell": cell_id, "folder": folder})
+    else:
+        stdout.print(folder, markup=False)
 
 
 @app.command()
@@ -267,9 +270,6 @@ def main() -> None:
         stderr.print("error:", style="bold red", end=" ")
         stderr.print(str(error), markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        stderr.print("stopped; the same command resumes")
-        sys.exit(130)
 
 
 def _load(path: Path) -> Study:
@@ -321,8 +321,12 @@ def _execute(
     from maple.sweep.run import run as run_plan
 
     commit(plan, store, study)
-    with Display(plan, store, stderr) as display:
-        outcome = run_plan(plan, store, LocalExecutor(store.root / "units"), display)
+    try:
+        with Display(plan, store, stderr) as display:
+            outcome = run_plan(plan, store, LocalExecutor(store.root / "units"), display)
+    except KeyboardInterrupt:
+        stderr.print("stopped; the same command resumes")
+        raise typer.Exit(130) from None
     if report_after:
         _report(store, as_json)
     for cell_id, message in outcome.failed.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from maple.store import Store
 from maple.sweep.plan import Plan, Todo
 from maple.sweep.run import Outcome, run, score_missing
 from maple.sweep.unit import run_unit
-from sweep.studies import content, planned, results, swept
+from sweep.studies import InProcess, content, planned, results, swept
 
 
 def test_every_cell_is_done_scored_and_recorded(tmp_path: Path) -> None:
@@ -190,6 +191,55 @@ def test_a_failed_adapter_fails_its_evaluations_visibly(tmp_path: Path) -> None:
         assert record.failure.message == f"its adapter {victim} failed to train"
     again, _, _ = swept(content(), tmp_path)
     assert set(again.done) == {victim} | dependent
+
+
+def test_who_lost_the_lease_writes_nothing(tmp_path: Path) -> None:
+    plan, store = planned(content(train_bits=[4], subsets=["eng_Latn"]), tmp_path)
+    (unit,) = Todo(plan, store).units(())
+    victim = unit.evals[0]
+    events: list[Mapping[str, object]] = []
+
+    def emit(event: Mapping[str, object]) -> None:
+        events.append(event)
+        if event["event"] == "progress" and event["id"] == victim.eval_id:
+            path = tmp_path / "leases" / f"{victim.eval_id}.json"
+            held = json.loads(path.read_bytes())
+            path.write_text(json.dumps({**held, "token": "another"}), encoding="utf-8")
+
+    run_unit(unit, emit)
+    assert {"event": "busy", "id": victim.eval_id} in events
+    assert store.eval_record(victim.eval_id, victim.cell) is None
+    done = {event["id"] for event in events if event["event"] == "done"}
+    assert done == {unit.train[0].train_id} | {w.eval_id for w in unit.evals[1:]}
+
+
+def test_a_deleted_file_of_responses_is_computed_again(tmp_path: Path) -> None:
+    _, plan, store = swept(content(), tmp_path)
+    before = results(tmp_path)
+    name, cell = next(iter(plan.grid.evals.items()))
+    store.eval_path(name, cell).unlink()
+    outcome, _, _ = swept(content(), tmp_path)
+    assert outcome.done == [name]
+    assert results(tmp_path) == before
+
+
+def test_the_death_of_an_idle_worker_fails_no_cell(tmp_path: Path) -> None:
+    plan, store = planned(content(subsets=["eng_Latn"]), tmp_path)
+    deaths: list[int] = []
+
+    class DiesFirst(InProcess):
+        def run(
+            self, units: Iterable[Unit], on_event: Callable[[Mapping[str, object]], None]
+        ) -> None:
+            if len(deaths) < 2:
+                deaths.append(1)
+                on_event({"event": "exit", "status": -11, "log": ""})
+            else:
+                super().run(units, on_event)
+
+    outcome = run(plan, store, DiesFirst(), lambda _event: None)
+    assert outcome.failed == {}
+    assert len(outcome.done) == 2 + len(plan.grid.evals)
 
 
 def test_scores_are_made_again_when_lost(tmp_path: Path) -> None:

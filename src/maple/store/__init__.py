@@ -1,8 +1,8 @@
 """A results folder: cells on disk, who works on them, and what they hold (DESIGN.md section 6)."""
 
-from maple.store.leases import Lease
+from maple.store.leases import Lease, LeaseLostError
 from maple.store.planfile import PlanFile
 from maple.store.record import Record
 from maple.store.store import Store
 
-__all__ = ["Lease", "PlanFile", "Record", "Store"]
+__all__ = ["Lease", "LeaseLostError", "PlanFile", "Record", "Store"]

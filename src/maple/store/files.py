@@ -81,15 +81,31 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = pq.read_table(path, memory_map=False)
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path}: cannot be read: {error}", "delete the file and run again to make it anew"
-        ) from error
+        raise _unreadable(path, error) from error
     if not table.schema.equals(schema, check_metadata=False):
         raise StoreError(
             f"{path}: has columns {table.schema.names}, expected {schema.names}",
             "this folder was written by another version of maple; choose another --out",
         )
     return table
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a Parquet file, from its footer alone.
+
+    Raises:
+        StoreError: unreadable.
+    """
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path}: cannot be read: {error}", "delete the file and run again to make it anew"
+    )
 
 
 def _sync(path: Path) -> None:

@@ -30,6 +30,10 @@ EXPIRY_SECONDS = 90.0
 """Nine missed heartbeats: a host that swaps or a slow network folder is not a dead one."""
 
 
+class LeaseLostError(StoreError):
+    """Another process has taken the cell over, after this one was silent for too long."""
+
+
 class Lease:
     """The right to work on one cell, kept alive by a thread until it is released.
 
@@ -47,12 +51,12 @@ class Lease:
 
     def check(self) -> None:
         """Raises:
-        StoreError: another process has taken the cell over.
+        LeaseLostError: another process has taken the cell over.
         """
         with _locked(self._lock):
             content = _read(self._path)
         if content is None or content["token"] != self._token:
-            raise StoreError(
+            raise LeaseLostError(
                 f"{self._path}: another process took this cell over",
                 "this one was suspended for too long; its unfinished work is dropped",
             )
@@ -68,11 +72,15 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
-            with _locked(self._lock):
-                content = _read(self._path)
-                if content is None or content["token"] != self._token:
-                    return
-                _write(self._path, self._token)
+            try:
+                with _locked(self._lock):
+                    content = _read(self._path)
+                    if content is None or content["token"] != self._token:
+                        return
+                    _write(self._path, self._token)
+            except (StoreError, OSError):
+                # A disk that is full for a moment must not make a live holder look dead.
+                continue
 
     def __enter__(self) -> Lease:
         return self
@@ -135,8 +143,11 @@ def _read(path: Path) -> dict[str, object] | None:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: unreadable lease: {error}", "delete the file") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError:
+        # Written atomically but not durably: debris of a crash of the machine, and so nobody's.
+        return None
     return dict(content)
 
 
@@ -144,7 +155,8 @@ def _stale(held: dict[str, object]) -> bool:
     if held["host"] == machine()["host"]:
         try:
             process = psutil.Process(int(str(held["pid"])))
-            alive = abs(process.create_time() - float(str(held["process_started"]))) < 1
+            # psutil reckons from the boot time, which moves when the clock is set.
+            alive = abs(process.create_time() - float(str(held["process_started"]))) < 60
         except psutil.Error:
             alive = False
         if not alive:
@@ -157,7 +169,8 @@ def _locked(lock: Path) -> Iterator[None]:
     with explained(lock):
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with explained(lock):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

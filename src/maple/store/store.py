@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from maple.errors import StoreError
 from maple.records import EvalCell, Example, InstructionRow, ScoreCell, TrainCell
@@ -126,7 +125,7 @@ class Store:
     def count(self, eval_id: str, cell: EvalCell) -> int:
         """Rows in an eval cell's finished file, from its footer alone; 0 without one."""
         path = self.eval_path(eval_id, cell)
-        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+        return files.count_rows(path) if path.exists() else 0
 
     def put_part(
         self, eval_id: str, cell: EvalCell, start: int, rows: Sequence[Mapping[str, object]]

@@ -5,6 +5,7 @@ Defaults that the paper does not state are marked `# not from the paper`.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal
 
@@ -27,13 +28,14 @@ def _distinct(values: list[object]) -> list[object]:
 def _alpha(value: str | float) -> str | float:
     if isinstance(value, str) and not _ALPHA_RULE.fullmatch(value):
         raise ValueError('expected a rule such as "2r" or "r", or a number')
-    if not isinstance(value, str) and value <= 0:
-        raise ValueError("expected a number above 0")
+    factor = float(value.removesuffix("r") or 1) if isinstance(value, str) else value
+    if not 0 < factor < math.inf:
+        raise ValueError("expected a factor or a number above 0")
     return value
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class BaseSection(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -142,10 +143,18 @@ def _bases(study: Study, locks: Mapping[str, str], problems: list[MapleError]) -
     bases: list[BaseModel] = []
     for index, name in enumerate(study.base.models):
         try:
-            bases.append(files.resolve(name, _commit(locks.get(name))))
+            bases.append(_locked(name, _commit(locks.get(name))))
         except MapleError as error:
             problems.append(MapleError(f"base.models[{index}]: {error.what}", error.hint))
     return bases
+
+
+def _locked(name: str, commit: str | None) -> BaseModel:
+    """The base of a name, at the commit that an earlier plan found for it."""
+    if commit is None:
+        return files.resolve(name)
+    at_commit = files.resolve(f"{name.partition('@')[0]}@{commit}")
+    return dataclasses.replace(at_commit, name=name)
 
 
 def _commit(identity: str | None) -> str | None:

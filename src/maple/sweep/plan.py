@@ -121,8 +121,7 @@ class Todo:
     def evals(self) -> Iterator[EvalWork]:
         """Eval cells that lack responses under the plan's limit."""
         for name, cell in self._plan.grid.evals.items():
-            record = self._store.eval_record(name, cell)
-            if not is_done(record, self._plan.items(cell)):
+            if not is_answered(self._store, name, cell, self._plan.items(cell)):
                 untuned = self._plan.grid.train[cell.train_id].method == "none"
                 yield EvalWork(name, cell, None if untuned else cell.train_id, self._plan.limit)
 
@@ -224,6 +223,13 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
         "evaluate": evaluate,
         "total": f"{len(train)} adapters, {len(grid.evals)} eval cells, {len(pending)} to compute",
     }
+
+
+def is_answered(store: Store, eval_id: str, cell: EvalCell, items: int) -> bool:
+    """Whether an eval cell is done with at least `items` answers, and they are really there."""
+    if not is_done(store.eval_record(eval_id, cell), items):
+        return False
+    return store.count(eval_id, cell) >= items
 
 
 def is_done(record: Record | None, items: int = 0) -> bool:

@@ -13,12 +13,15 @@ from maple.evaluate.scores import score
 from maple.protocols import Executor
 from maple.records import EvalCell, Failure, TrainCell, Unit
 from maple.store import Store
-from maple.sweep.plan import Plan, Todo, is_done
+from maple.sweep.plan import Plan, Todo, is_answered, is_done
 from maple.sweep.unit import death_record
 from maple.tasks import TASKS
 
 _POLL_SECONDS = 2.0
 """How often a sweep looks whether cells that another sweep works on are finished."""
+
+_IDLE_DEATHS = 3
+"""Workers that die without a cell in hand, one after the other, before the sweep gives up."""
 
 OnEvent = Callable[[Mapping[str, object]], None]
 
@@ -60,10 +63,11 @@ def run(plan: Plan, store: Store, executor: Executor, on_event: OnEvent) -> Outc
             watch.unit = unit
             executor.run([unit], watch)
             watch.outcome.scored += score_missing(plan, store)
-        if units:
-            continue
-        if not held - failed:
+        if not units and not held - failed:
             break
+        if watch.began:
+            watch.began = False
+            continue
         on_event({"event": "waiting", "count": len(held - failed)})
         time.sleep(_POLL_SECONDS)
     watch.outcome.scored += score_missing(plan, store)
@@ -76,7 +80,7 @@ def score_missing(plan: Plan, store: Store) -> int:
     written = 0
     for name, cell in plan.grid.scores.items():
         source = plan.grid.evals[cell.eval_id]
-        if not is_done(store.eval_record(cell.eval_id, source)):
+        if not is_answered(store, cell.eval_id, source, 1):
             continue
         scored = store.scores(name, cell)
         if scored is not None and scored.num_rows == store.count(cell.eval_id, source):
@@ -95,12 +99,14 @@ class _Watch:
 
     def __init__(self, plan: Plan, store: Store, on_event: OnEvent) -> None:
         self.outcome = Outcome()
+        self.began = False
         self.unit: Unit | None = None
         self._plan = plan
         self._store = store
         self._on_event = on_event
         self._current: str | None = None
         self._loading = False
+        self._idle_deaths = 0
         self._started = ""
 
     def __call__(self, event: Mapping[str, object]) -> None:
@@ -108,6 +114,7 @@ class _Watch:
         name = str(event.get("id", ""))
         if kind == "start":
             self._current, self._started = name, provenance.utc_now()
+            self.began = True
         elif kind in {"load", "loaded"}:
             self._loading = kind == "load"
         elif kind == "done":
@@ -132,20 +139,28 @@ class _Watch:
 
     def _exit(self, event: Mapping[str, object]) -> None:
         status = int(str(event["status"]))
+        loading, self._loading = self._loading, False
         if status == 0:
             return
         failure = Failure(_cause(status), str(event["log"]), status)
-        if self._loading and self.unit is not None:
+        if loading and self.unit is not None:
             # It would die the same way for each of them.
             names = [work.train_id for work in self.unit.train]
             names += [work.eval_id for work in self.unit.evals]
         else:
             names = [self._current] if self._current else []
         if not names:
-            raise RuntimeError(f"a worker ended without work: {failure.message}\n{failure.detail}")
+            # Between two cells, or before the first: what is left is planned again.
+            self._idle_deaths += 1
+            if self._idle_deaths == _IDLE_DEATHS:
+                raise MapleError(
+                    f"workers end before they begin: {failure.message}\n{failure.detail}"
+                )
+            return
+        self._idle_deaths = 0
         for name in names:
             self._bury(name, failure)
-        self._current, self._loading = None, False
+        self._current = None
 
     def _bury(self, name: str, failure: Failure) -> None:
         """Write the failed record of a cell whose process cannot, unless somebody else has it."""
@@ -156,10 +171,18 @@ class _Watch:
         if lease is None:
             return
         with lease:
+            if self._is_done(name):
+                return
             started = self._started or provenance.utc_now()
             self._store.put_record(death_record(kind, name, cell, started, failure))
         self._failed(name, failure.message)
         self._on_event({"event": "failed", "id": name, "message": failure.message})
+
+    def _is_done(self, name: str) -> bool:
+        if name in self._plan.grid.train:
+            return is_done(self._store.train_record(name))
+        cell = self._plan.grid.evals[name]
+        return is_answered(self._store, name, cell, self._plan.items(cell))
 
 
 def _cause(status: int) -> str:

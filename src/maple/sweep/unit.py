@@ -28,8 +28,8 @@ from maple.records import (
     TrainWork,
     Unit,
 )
-from maple.store import Lease, Record, Store, schemas
-from maple.sweep.plan import is_done
+from maple.store import Lease, LeaseLostError, Record, Store, schemas
+from maple.sweep.plan import is_answered, is_done
 from maple.tasks import TASKS
 
 Emit = Callable[[Mapping[str, object]], None]
@@ -64,18 +64,20 @@ class _Worker:
         with lease:
             attempt = _Attempt("train", cell_id, work.cell)
             try:
-                record = self._trained(work, attempt)
-                lease.check()
+                record = self._trained(work, attempt, lease)
+            except LeaseLostError:
+                self._emit({"event": "busy", "id": cell_id})
+                return
             except Exception as error:  # noqa: BLE001  whatever happens in a cell is its record
                 record = attempt.failed(error)
-            self._close(record)
+            self._close(record, lease)
 
     def evaluate(self, work: EvalWork) -> None:
         cell_id, cell = work.eval_id, work.cell
 
         def finished() -> bool:
             wanted = len(self._examples(work))
-            return is_done(self._store.eval_record(cell_id, cell), wanted)
+            return is_answered(self._store, cell_id, cell, wanted)
 
         if work.adapter and not is_done(self._store.train_record(work.adapter)):
             # Failed just now, or in somebody else's hands: whoever planned this unit sees to it.
@@ -88,10 +90,12 @@ class _Worker:
             attempt = _Attempt("eval", cell_id, cell)
             try:
                 record = self._answered(work, attempt, lease)
-                lease.check()
+            except LeaseLostError:
+                self._emit({"event": "busy", "id": cell_id})
+                return
             except Exception as error:  # noqa: BLE001  whatever happens in a cell is its record
                 record = attempt.failed(error)
-            self._close(record)
+            self._close(record, lease)
 
     def _claim(self, cell_id: str, finished: Callable[[], bool]) -> Lease | None:
         if finished():
@@ -109,20 +113,24 @@ class _Worker:
         self._emit({"event": "start", "id": cell_id})
         return lease
 
-    def _trained(self, work: TrainWork, attempt: _Attempt) -> Record:
+    def _trained(self, work: TrainWork, attempt: _Attempt, lease: Lease) -> Record:
         cell = work.cell
         if cell.source is None or cell.data is None:
             raise MapleError(f"train cell {work.train_id}: names no training data")
         rows = self._store.rows(cell.source, cell.data)
         load_seconds = self._base.ensure()
+
+        def on_progress(progress: Mapping[str, object]) -> None:
+            # Before the step's checkpoint: who lost the lease must not touch the folder again.
+            lease.check()
+            self._emit({"event": "progress", "id": work.train_id, **progress})
+
         meter = provenance.Meter()
-        outcome = self._base.train(
-            cell,
-            rows,
-            self._store.train_folder(work.train_id),
-            lambda progress: self._emit({"event": "progress", "id": work.train_id, **progress}),
-        )
+        folder = self._store.train_folder(work.train_id)
+        outcome = self._base.train(cell, rows, folder, on_progress)
         cost = Cost(**meter.read(), load_seconds=load_seconds)  # type: ignore[arg-type]
+        # Training adds up its attempts across interruptions; the meter saw the last one only.
+        cost = dataclasses.replace(cost, seconds=max(cost.seconds, outcome.seconds))
         return attempt.done(cost=cost, outcome=outcome)
 
     def _answered(self, work: EvalWork, attempt: _Attempt, lease: Lease) -> Record:
@@ -171,7 +179,13 @@ class _Worker:
         cell = work.cell
         return self._store.items(cell.task, cell.subset, cell.items)[: work.limit]
 
-    def _close(self, record: Record) -> None:
+    def _close(self, record: Record, lease: Lease) -> None:
+        """Write the record, unless the cell has a new holder, whose record it then is."""
+        try:
+            lease.check()
+        except LeaseLostError:
+            self._emit({"event": "busy", "id": record.id})
+            return
         self._store.put_record(record)
         event: dict[str, object] = {"event": record.status, "id": record.id}
         if record.failure is not None:
