@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from maple.errors import StoreError, StudyError
-from maple.records import Example
+from maple.errors import ModelError, StoreError, StudyError
+from maple.records import BaseModel, Example, TrainCell
 from maple.store import Store
 from maple.study.load import validate
 from maple.sweep import check
@@ -89,3 +89,22 @@ def test_an_earlier_plan_locks_the_revision_of_a_hub_model() -> None:
     assert check._commit("hub:org/name@abc123") == "abc123"
     assert check._commit("sha256:ff") is None
     assert check._commit(None) is None
+
+
+def test_a_target_module_that_does_not_exist_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        check, "module_shapes", lambda _path: {"model.layers.0.self_attn.q_proj": (8, 4)}
+    )
+    base = BaseModel("m", "sha256:0", "sha256:0", None, str(tmp_path))
+    study = validate(content(), catalogue(), "test")
+    assert study.train is not None
+    known = study.train.model_copy(update={"target_modules": ["q_proj"]})
+    check._check_targets(base, known)
+    typo = study.train.model_copy(update={"target_modules": ["q_prj"]})
+    with pytest.raises(ModelError, match="no module 'q_prj'") as caught:
+        check._check_targets(base, typo)
+    assert caught.value.hint == "did you mean 'q_proj'?"
+    cell = TrainCell("m", "b", "t", "lora", r=2, target_modules=("q_proj",))
+    assert check._adapter_bytes(str(tmp_path), cell) == 4 * 2 * (8 + 4)

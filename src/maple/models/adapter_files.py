@@ -90,9 +90,12 @@ def module_shapes(folder: Path) -> dict[str, tuple[int, int]]:
     """(outputs, inputs) of each matrix of the base, by module name."""
     found: dict[str, tuple[int, int]] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                shape = tensors.get_slice(name).get_shape()
-                if len(shape) == 2:
-                    found[name.removesuffix(".weight")] = (shape[0], shape[1])
+        try:
+            with safe_open(path, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    shape = tensors.get_slice(name).get_shape()
+                    if len(shape) == 2:
+                        found[name.removesuffix(".weight")] = (shape[0], shape[1])
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path}: cannot be read: {error}", "fetch the model again") from error
     return found

@@ -13,7 +13,7 @@ from pathlib import Path
 from maple.data.mixtures import content_hash as rows_hash
 from maple.data.mixtures import select
 from maple.data.sources import SOURCES
-from maple.errors import DataError, MapleError, StoreError, StudyError
+from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
 from maple.evaluate.responses import exemplars_of
 from maple.metrics import qa
 from maple.models import files
@@ -143,10 +143,25 @@ def _bases(study: Study, locks: Mapping[str, str], problems: list[MapleError]) -
     bases: list[BaseModel] = []
     for index, name in enumerate(study.base.models):
         try:
-            bases.append(_locked(name, _commit(locks.get(name))))
+            base = _locked(name, _commit(locks.get(name)))
+            _check_targets(base, study.train)
+            bases.append(base)
         except MapleError as error:
             problems.append(MapleError(f"base.models[{index}]: {error.what}", error.hint))
     return bases
+
+
+def _check_targets(base: BaseModel, train: TrainSection | None) -> None:
+    """Raises ModelError if a listed target module is in none of the base's layers."""
+    if train is None or not base.path or isinstance(train.target_modules, str):
+        return
+    modules = module_shapes(Path(base.path))
+    for target in train.target_modules:
+        if not any(f".{module}".endswith(f".{target}") for module in modules):
+            names = {module.split(".")[-1] for module in modules}
+            raise ModelError(
+                f"{base.name}: train.target_modules: no module {target!r}", nearest(target, names)
+            )
 
 
 def _locked(name: str, commit: str | None) -> BaseModel:
@@ -207,7 +222,7 @@ def _asked(task: Task, section: TaskSection, name: str, folder: Path | None) -> 
         subset=name,
         items=_items_hash(items),
         prompt=section.prompt,
-        prompt_hash=content_hash(task.prompt_text(name, section.prompt)),
+        prompt_hash=content_hash([task.prompt_text(name, section.prompt), list(task.stop)]),
         n_shot=section.n_shot,
         pool=_items_hash(pool) if section.n_shot else None,
         max_new_tokens=task.max_new_tokens,
@@ -265,7 +280,11 @@ def _adapter_bytes(base_path: str, cell: TrainCell) -> int:
     return sum(
         4 * (cell.r or 0) * (rows + columns)
         for name, (rows, columns) in shapes.items()
-        if (name.split(".")[-1] in targets if isinstance(targets, tuple) else "layers" in name)
+        if (
+            any(f".{name}".endswith(f".{target}") for target in targets)
+            if isinstance(targets, tuple)
+            else "layers" in name
+        )
     )
 
 

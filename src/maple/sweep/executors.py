@@ -63,7 +63,9 @@ def _run(unit: Path, stderr: IO[bytes], on_event: Callable[[Mapping[str, object]
         if child.stdout is None:
             raise RuntimeError("the child was started with a pipe")
         for line in child.stdout:
-            on_event(json.loads(line))
+            # A child that is killed while it writes leaves half a line; its exit status says why.
+            if line.endswith(b"\n"):
+                on_event(json.loads(line))
         return child.wait()
     finally:
         if child.poll() is None:
