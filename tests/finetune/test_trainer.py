@@ -174,9 +174,16 @@ def test_the_first_step_takes_the_mean_over_the_labelled_tokens_of_the_step(
 def test_learning_rates_follow_the_schedule(
     scheduler: str, rates: list[float], tmp_path: Path
 ) -> None:
-    cell = dataclasses.replace(CELL, scheduler=scheduler, warmup_ratio=0.3)
+    cell = dataclasses.replace(CELL, scheduler=scheduler, warmup_ratio=0.34)
     train(make_loaded(), PAIRS, cell, tmp_path, silent)
     assert [line["learning_rate"] for line in log_of(tmp_path)] == pytest.approx(rates, abs=1e-6)
+
+
+def test_a_single_step_is_not_lost_to_the_warm_up(tmp_path: Path) -> None:
+    cell = dataclasses.replace(CELL, warmup_ratio=0.03, batch_size=len(PAIRS), epochs=1.0)
+    outcome = train(make_loaded(), PAIRS, cell, tmp_path, silent)
+    assert outcome.steps == 1
+    assert log_of(tmp_path)[0]["learning_rate"] == pytest.approx(0.01)
 
 
 def test_results_are_a_function_of_the_cell_whatever_ran_before(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def arguments(
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=SCHEDULERS[settings.scheduler],
-        warmup_steps=math.ceil(settings.warmup_ratio * steps),
+        # Rounded down: transformers' first warm-up step has a rate of 0, so that a run of one step
+        # with a warm-up would train nothing.
+        warmup_steps=math.floor(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch",
