@@ -75,13 +75,6 @@ def test_names_that_are_nothing(
         resolve(name)
 
 
-def test_revisions_are_for_hub_ids(folder: Path) -> None:
-    with pytest.raises(ModelError, match="only hub ids"):
-        resolve(str(folder), "main")
-    with pytest.raises(ModelError, match="says revision"):
-        resolve("org/name@v1", "v2")
-
-
 def test_broken_folders(copy: Path) -> None:
     edit(copy / "config.json", auto_map={"AutoModelForCausalLM": "modeling.Mine"})
     resolve(str(copy))  # transformers has Llama itself

@@ -119,12 +119,19 @@ def answers(endpoint: str, home: Path, *names: str, offline: bool = False) -> li
 
 def test_a_model_is_taken_at_its_commit(hub: tuple[str, list[str]], tmp_path: Path) -> None:
     endpoint, asked = hub
-    whole, tagged, no_revision, unknown, gated = answers(
-        endpoint, tmp_path, "org/tiny", "org/tiny@v1", "org/tiny@v9", "org/none", "org/gated"
+    names = (
+        "org/tiny",
+        "org/tiny@v1",
+        f"org/tiny@{COMMIT}",
+        "org/tiny@v9",
+        "org/none",
+        "org/gated",
     )
+    whole, tagged, pinned, no_revision, unknown, gated = answers(endpoint, tmp_path, *names)
     assert f"identity='hub:org/tiny@{COMMIT}'" in whole
     assert "source_precision=None" in whole
     assert f"hub:org/tiny@{COMMIT}" in tagged
+    assert f"hub:org/tiny@{COMMIT}" in pinned
     assert not any("pytorch_model.bin" in path for path in asked)
     assert "no revision" in no_revision
     assert "no such model" in unknown

@@ -85,6 +85,17 @@ def test_a_plan_describes_itself(tmp_path: Path) -> None:
     assert found["notes"][0].startswith("A check of the plumbing, not evidence")
 
 
+@pytest.mark.parametrize("name", ["org/name", "org/name@main"])
+def test_a_locked_model_is_asked_for_by_commit_and_keeps_its_name(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        check.files, "resolve", lambda asked: BaseModel(asked, f"hub:{asked}", "t", None, "")
+    )
+    assert check._locked(name, "abc") == BaseModel(name, "hub:org/name@abc", "t", None, "")
+    assert check._locked(name, None).identity == f"hub:{name}"
+
+
 def test_an_earlier_plan_locks_the_revision_of_a_hub_model() -> None:
     assert check._commit("hub:org/name@abc123") == "abc123"
     assert check._commit("sha256:ff") is None

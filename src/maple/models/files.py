@@ -27,13 +27,12 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _BITS_OF_METHOD = {"fp8": 8, "fbgemm_fp8": 8, "mxfp4": 4, "bitnet": 2}
 
 
-def resolve(name: str, revision: str | None = None) -> BaseModel:
+def resolve(name: str) -> BaseModel:
     """The base model that `name` stands for, with its files on this machine.
 
     Args:
         name: `scripted:NAME`, `demo:NAME`, a `.gguf` file, a folder, or a hub id
             `org/name[@revision]`. A name with exactly one "/" that is no existing path is a hub id.
-        revision: branch, tag or commit of a hub id; None for the default branch.
 
     Returns:
         The base with a content hash or a resolved commit; its weights are downloaded and, for
@@ -44,12 +43,7 @@ def resolve(name: str, revision: str | None = None) -> BaseModel:
             installed, files in a format that is not loaded (pickle, remote code), or a broken file.
     """
     if _is_hub_id(name):
-        return _from_hub(name, revision)
-    if revision is not None:
-        raise ModelError(
-            f"base model {name!r}: revision {revision!r} given, but only hub ids have revisions",
-            "remove the revision",
-        )
+        return _from_hub(name)
     kind, _, rest = name.partition(":")
     if kind == "scripted":
         return _scripted(name, rest)
@@ -73,16 +67,11 @@ def _scripted(name: str, script: str) -> BaseModel:
     return BaseModel(name, identity=identity, tokenizer=identity, source_precision=None, path="")
 
 
-def _from_hub(name: str, revision: str | None) -> BaseModel:
+def _from_hub(name: str) -> BaseModel:
     from maple.models.hub import snapshot
 
-    hub_id, _, named = name.partition("@")
-    if named and revision is not None and named != revision:
-        raise ModelError(
-            f"base model {name!r}: the name says revision {named!r}, the setting {revision!r}",
-            "give the revision once",
-        )
-    folder, commit = snapshot(hub_id, named or revision)
+    hub_id, _, revision = name.partition("@")
+    folder, commit = snapshot(hub_id, revision or None)
     config = check_layout(folder, name)
     return BaseModel(
         name=name,

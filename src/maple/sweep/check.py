@@ -76,18 +76,13 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
         StudyError: every problem found, at once.
     """
     problems: list[MapleError] = []
-    if folder is not None and not folder.is_dir():
-        problems.append(DataError(f"--data {folder}: no such folder"))
-        folder = None
-        study_data_readable = False
-    else:
-        study_data_readable = True
     bases = _bases(study, locks, problems)
     drawn: list[Drawn] = []
     asked: list[Asked] = []
-    if study_data_readable:
-        if study.train is not None:
-            drawn = _draw(study.train, folder, problems)
+    if folder is not None and not folder.is_dir():
+        problems.append(DataError(f"--data {folder}: no such folder"))
+    else:
+        drawn = _draw(study.train, folder, problems) if study.train else []
         for task in study.evaluate.task if study.evaluate else ():
             asked += _ask(study, task, folder, problems)
     if problems:

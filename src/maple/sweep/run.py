@@ -68,7 +68,8 @@ def run(plan: Plan, store: Store, executor: Executor, on_event: OnEvent) -> Outc
         if watch.began:
             watch.began = False
             continue
-        on_event({"event": "waiting", "count": len(held - failed)})
+        if held - failed:
+            on_event({"event": "waiting", "count": len(held - failed)})
         time.sleep(_POLL_SECONDS)
     watch.outcome.scored += score_missing(plan, store)
     store.write_index()
@@ -125,7 +126,7 @@ class _Watch:
             self._exit(event)
         elif kind == "error":
             raise MapleError(str(event["message"]), str(event["hint"]))
-        if kind in {"done", "failed"}:
+        if kind in {"done", "failed", "busy"}:
             self._current = None
         self._on_event(event)
 
