@@ -229,8 +229,10 @@ def source_bits(path: Path, name: str) -> int | None:
     except (OSError, ValueError, IndexError, UnicodeDecodeError) as error:
         raise ModelError(f"base model {name!r}: {path} is not a readable GGUF file") from error
     field = reader.get_field("general.file_type")
-    if field is not None:
-        kind = LlamaFileType(int(field.contents())).name.removeprefix("MOSTLY_")
+    known = {int(kind): kind.name for kind in LlamaFileType}
+    stated = None if field is None else known.get(int(field.contents()))
+    if stated is not None:
+        kind = stated.removeprefix("MOSTLY_")
     else:
         sizes: Counter[str] = Counter()
         for tensor in reader.tensors:

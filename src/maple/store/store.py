@@ -122,6 +122,20 @@ class Store:
                 done += tables[-1].num_rows
         return pa.concat_tables(tables).replace_schema_metadata(None)
 
+    def answered(self, eval_id: str, cell: EvalCell) -> int:
+        """Items answered so far, parts included; looks at footers only.
+
+        Safe while a worker joins the parts: a part that vanishes is in the joined file by then.
+        """
+        done = self.count(eval_id, cell)
+        try:
+            for start, part in self._parts(self.eval_path(eval_id, cell)):
+                if start == done:
+                    done += files.count_rows(part)
+        except StoreError:
+            return self.count(eval_id, cell)
+        return done
+
     def count(self, eval_id: str, cell: EvalCell) -> int:
         """Rows in an eval cell's finished file, from its footer alone; 0 without one."""
         path = self.eval_path(eval_id, cell)

@@ -40,7 +40,8 @@ class LocalExecutor:
             content = UNIT.dump_json(unit)
             path = self._folder / f"{sha256(content).hexdigest()[:16]}.json"
             files.write_bytes(path, content)
-            log = path.with_suffix(".log")
+            # Two sweeps that share a folder may run equal units.
+            log = path.with_suffix(f".{os.getpid()}.log")
             with files.explained(log), log.open("wb") as stderr:
                 status = _run(path, stderr, on_event)
             on_event({"event": "exit", "status": status, "log": _tail(log)})

@@ -51,7 +51,7 @@ def progress(store: Store) -> list[CellStatus]:
     for name, asked in plan.evals.items():
         record = store.eval_record(name, asked)
         what = describe_eval(plan, asked)
-        items = str(store.responses(name, asked).num_rows)
+        items = str(store.answered(name, asked))
         found.append(_status(store, "eval", name, record, what, items))
     return found
 
