@@ -48,11 +48,7 @@ def from_gguf(name: str, path: Path) -> BaseModel:
     Raises:
         ModelError: unreadable, or of an architecture or tokenizer that cannot be converted.
     """
-    try:
-        digest = file_sha256(path)
-    except OSError as error:
-        raise ModelError(f"base model {name!r}: cannot read {path}: {error.strerror}") from error
-    return _base(name, digest, lambda _: path)
+    return _base(name, file_sha256(path), lambda _: path)
 
 
 def from_demo(name: str) -> BaseModel:
