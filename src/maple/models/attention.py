@@ -4,6 +4,10 @@ Rows of different lengths share a batch, and a prefix computed once is followed 
 token's place in the store (slot) says nothing about its place in the text (position). Masks are
 therefore built here, from positions, and given to the model whole.
 
+A position is never larger than its slot: slots are counted as they are filled, positions without
+the padding. Keys in front of all windows are therefore told by their slots, and neither copied into
+the rows of a batch nor read.
+
 Shapes: B rows, Q new tokens, K slots in use.
 """
 
@@ -32,29 +36,44 @@ class AttentionKinds:
     Attributes:
         windows: per layer type the number of latest tokens seen, the token itself included;
             None for all.
+        layers: the type of each layer, from the first to the last.
         by_type: whether masks are given as a dict by layer type, or as one tensor.
     """
 
     windows: dict[str, int | None]
+    layers: tuple[str, ...]
     by_type: bool
 
-    def masks(self, query_positions: Tensor, key_positions: Tensor) -> Tensor | dict[str, Tensor]:
-        """Masks in the form the model takes; True where attention is allowed.
+    def masks(
+        self, query_positions: Tensor, key_positions: Tensor, lowest: int, dtype: torch.dtype
+    ) -> Tensor | dict[str, Tensor]:
+        """What to add to the attention scores, in the form the model takes: 0 or -inf.
 
         Args:
             query_positions: [B, Q].
-            key_positions: [B, K].
+            key_positions: [B, K], of all slots in use.
+            lowest: the smallest of the query positions.
+            dtype: of the attention scores; each layer would convert a mask of another type.
 
         Returns:
-            [B, 1, Q, K] bool, or a dict of such tensors by layer type.
+            [B, 1, Q, K'], or a dict of such tensors by layer type; K' are the slots from
+            `first_seen` on.
         """
-        distance = query_positions[:, :, None] - key_positions[:, None, :]
-        seen = (distance >= 0) & (key_positions[:, None, :] != _NOWHERE)
-        masks = {
-            kind: (seen if window is None else seen & (distance < window))[:, None]
-            for kind, window in self.windows.items()
-        }
+        masks = {}
+        for kind, window in self.windows.items():
+            keys = key_positions[:, first_seen(window, lowest) :]
+            distance = query_positions[:, :, None] - keys[:, None, :]
+            hidden = (distance < 0) | (keys[:, None, :] == _NOWHERE)
+            if window is not None:
+                hidden |= distance >= window
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=keys.device)
+            masks[kind] = mask.masked_fill_(hidden, -torch.inf)[:, None]
         return masks if self.by_type else next(iter(masks.values()))
+
+
+def first_seen(window: int | None, lowest: int) -> int:
+    """The first slot that any query at position `lowest` or later sees."""
+    return 0 if window is None else max(0, lowest - window + 1)
 
 
 def attention_kinds(model: PreTrainedModel) -> AttentionKinds:
@@ -71,8 +90,10 @@ def attention_kinds(model: PreTrainedModel) -> AttentionKinds:
         inspect.unwrap(type(body(model)).forward)
     )
     if not by_type:
-        return AttentionKinds({"all": window}, by_type=False)
-    kinds = set(config.layer_types)
+        layers = ("all",) * int(config.num_hidden_layers)
+        return AttentionKinds({"all": window}, layers, by_type=False)
+    layers = tuple(config.layer_types)
+    kinds = set(layers)
     unknown = kinds - {"full_attention", "sliding_attention"}
     if unknown or getattr(config, "use_bidirectional_attention", False):
         raise ModelError(
@@ -80,30 +101,41 @@ def attention_kinds(model: PreTrainedModel) -> AttentionKinds:
             + ", ".join(sorted(unknown) or ["bidirectional attention"])
         )
     known = {"full_attention": None, "sliding_attention": window}
-    return AttentionKinds({kind: known[kind] for kind in sorted(kinds)}, by_type=True)
+    return AttentionKinds({kind: known[kind] for kind in sorted(kinds)}, layers, by_type=True)
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Keys and values of one layer, [B, heads, slots, width], allocated once.
 
-    Sliding layers keep every slot too: which of them a token sees is the mask's business.
+    Attributes:
+        window: latest tokens that a query sees; None for all.
+        first: the slot at which this layer's tensors begin; none before it is ever seen.
+        seen: the first slot that the queries of the current pass see.
+        used: slots in use, those before `first` included.
     """
 
     is_sliding = False
 
-    def __init__(self, rows: int, slots: int, prefix: _SlotLayer | None) -> None:
+    def __init__(
+        self, rows: int, slots: int, window: int | None, prefix: _SlotLayer | None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rows = rows
         self._slots = slots
         self._prefix = prefix
-        self.used: int = prefix.used if prefix is not None else 0
+        self.window = window
+        self.used: int = 0 if prefix is None else prefix.used
+        self.first: int = first_seen(window, self.used)
+        self.seen: int = self.first
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate zeros (a mask cannot hide NaN) and copy the prefix into every row."""
         for name, states in (("keys", key_states), ("values", value_states)):
-            store = states.new_zeros(self._rows, states.shape[1], self._slots, states.shape[3])
+            shape = (self._rows, states.shape[1], self._slots - self.first, states.shape[3])
+            store = states.new_zeros(shape)
             if self._prefix is not None and self.used:
-                store[:, :, : self.used] = getattr(self._prefix, name)[:, :, : self.used]
+                shared = getattr(self._prefix, name)[:, :, self.first : self.used]
+                store[:, :, : self.used - self.first] = shared
             setattr(self, name, store)
         self._prefix = None
         self.is_initialized = True
@@ -111,22 +143,40 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def update(
         self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write the new states behind those in use; all that are then in use."""
+        """Write the new states behind those in use; all that the queries of this pass see."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None  # noqa: S101 - for the type checker: set just above
         assert self.values is not None  # noqa: S101
-        end = self.used + key_states.shape[2]
-        self.keys[:, :, self.used : end] = key_states
-        self.values[:, :, self.used : end] = value_states
-        self.used = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        start = self.used - self.first
+        end = start + key_states.shape[2]
+        self.keys[:, :, start:end] = key_states
+        self.values[:, :, start:end] = value_states
+        self.used += key_states.shape[2]
+        visible = slice(self.seen - self.first, end)
+        return self.keys[:, :, visible], self.values[:, :, visible]
 
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but these."""
         if self.keys is not None and self.values is not None:
             self.keys = self.keys[rows]
             self.values = self.values[rows]
+
+    def move_from(self, layers: Sequence[_SlotLayer], used: int) -> None:
+        """Take over the rows of other batches behind the same prefix, which are emptied."""
+        for name in ("keys", "values"):
+            parts: list[Tensor] = [getattr(layer, name) for layer in layers]
+            _, heads, _, width = parts[0].shape
+            store = parts[0].new_zeros(self._rows, heads, self._slots - self.first, width)
+            row = 0
+            for layer, part in zip(layers, parts, strict=True):
+                store[row : row + len(part), :, : part.shape[2]] = part
+                row += len(part)
+                setattr(layer, name, None)
+            setattr(self, name, store)
+        self.used = used
+        self._prefix = None
+        self.is_initialized = True
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """(slots seen, offset), as transformers asks; masks are ours, so it only checks sizes."""
@@ -150,24 +200,54 @@ class Store(Cache):
     """
 
     def __init__(
-        self, model: PreTrainedModel, rows: int, slots: int, prefix: Store | None = None
+        self,
+        kinds: AttentionKinds,
+        device: torch.device,
+        rows: int,
+        slots: int,
+        prefix: Store | None = None,
     ) -> None:
         """Room for `slots` tokens a row, the tokens of `prefix` (one row) included."""
         inherited: Sequence[_SlotLayer | None]
-        layers = int(text_config(model).num_hidden_layers)
-        inherited = [None] * layers if prefix is None else prefix.slot_layers
-        self.slot_layers: list[_SlotLayer] = [_SlotLayer(rows, slots, layer) for layer in inherited]
+        inherited = [None] * len(kinds.layers) if prefix is None else prefix.slot_layers
+        self.kinds = kinds
+        self.prefix = prefix
+        self.slot_layers: list[_SlotLayer] = [
+            _SlotLayer(rows, slots, kinds.windows[kind], layer)
+            for kind, layer in zip(kinds.layers, inherited, strict=True)
+        ]
         super().__init__(layers=list(self.slot_layers))
         self.used: int = 0 if prefix is None else prefix.used
-        self.positions = torch.full((rows, slots), _NOWHERE, device=model.device)
+        self.positions = torch.full((rows, slots), _NOWHERE, device=device)
         if prefix is not None:
             self.positions[:, : self.used] = prefix.positions[:, : self.used]
 
-    def take(self, positions: Tensor, *, real: Tensor) -> Tensor:
+    @classmethod
+    def joined(cls, stores: Sequence[Store], room: int) -> Store:
+        """The rows of several batches behind one prefix, with room for more tokens a row.
+
+        The batches are emptied, layer by layer, so that no more than a layer exists twice.
+        """
+        used = max(store.used for store in stores)
+        rows = sum(len(store.positions) for store in stores)
+        one = stores[0]
+        whole = cls(one.kinds, one.positions.device, rows, used + room, one.prefix)
+        for number, layer in enumerate(whole.slot_layers):
+            layer.move_from([store.slot_layers[number] for store in stores], used)
+        whole.used = used
+        row = 0
+        for store in stores:
+            count, slots = store.positions.shape
+            whole.positions[row : row + count, :slots] = store.positions
+            row += count
+        return whole
+
+    def take(self, positions: Tensor, lowest: int, *, real: Tensor) -> Tensor:
         """Note the positions of the next tokens; the positions of all slots then in use.
 
         Args:
             positions: [B, Q].
+            lowest: the smallest of them.
             real: [B, Q] bool; False for padding.
 
         Returns:
@@ -176,6 +256,8 @@ class Store(Cache):
         end = self.used + positions.shape[1]
         self.positions[:, self.used : end] = positions.where(real, _NOWHERE)
         self.used = end
+        for layer in self.slot_layers:
+            layer.seen = first_seen(layer.window, lowest)
         return self.positions[:, :end]
 
     def keep(self, rows: Tensor) -> None:

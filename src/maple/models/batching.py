@@ -53,3 +53,22 @@ def batches(lengths: Sequence[int], extra: int, limit: Budget) -> list[list[int]
         plan.append(order[:rows])
         order = order[rows:]
     return plan
+
+
+def waves(
+    plan: Sequence[list[int]], lengths: Sequence[int], extra: int, limit: Budget
+) -> list[list[list[int]]]:
+    """Batches of `batches` whose rows stay in memory together and then grow a token a step.
+
+    A step reads all weights whatever the number of its rows, so there should be few steps.
+    """
+    grouped: list[list[list[int]]] = []
+    rows = slots = 0
+    for batch in plan:
+        # The first batch of a wave has the longest rows, as the plan is in order.
+        if not grouped or (rows + len(batch)) * slots > limit.stored_tokens:
+            grouped.append([])
+            rows, slots = 0, lengths[batch[0]] + extra
+        grouped[-1].append(batch)
+        rows += len(batch)
+    return grouped

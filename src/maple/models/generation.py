@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maple.models.attention import Store
-from maple.models.batching import Budget, batches
+from maple.models.batching import Budget, batches, waves
 from maple.models.head import final_logits
 from maple.models.runner import Runner
 from maple.records import GenerateRequest, StopReason
 
 _CONTEXT = 4
 """Prompt tokens decoded in front of new ones, so that a leading space survives."""
+
+
+_LIVE_SHARE = 0.75
+"""Share of unfinished rows at which a batch is compacted: the copy then costs as much as the
+finished rows would in six more steps."""
 
 
 @dataclass(slots=True)
@@ -54,15 +60,20 @@ class Generator:
             completions: their prompts all start with the tokens of `prefix`, and go beyond it.
         """
         lengths = [len(completion.prompt) - prefix.used for completion in completions]
-        room = max(completion.request.max_new_tokens for completion in completions)
-        for batch in batches(lengths, prefix.used + room, limit):
-            self._batch([completions[index] for index in batch], prefix)
+        room = max(completion.request.max_new_tokens for completion in completions) - 1
+        extra = prefix.used + room
+        for wave in waves(batches(lengths, extra, limit), lengths, extra, limit):
+            stores, hidden = [], []
+            for batch in wave:
+                rows = [completions[index].prompt[prefix.used :] for index in batch]
+                store, states = self._runner.rows(prefix, rows)
+                stores.append(store)
+                hidden += [states[index, len(row) - 1] for index, row in enumerate(rows)]
+            live = [completions[index] for batch in wave for index in batch]
+            self._grow(live, Store.joined(stores, room), torch.stack(hidden))
 
-    def _batch(self, live: list[Completion], prefix: Store) -> None:
-        room = max(completion.request.max_new_tokens for completion in live) - 1
-        rows = [completion.prompt[prefix.used :] for completion in live]
-        store, states = self._runner.rows(prefix, rows, room)
-        hidden = torch.stack([states[index, len(row) - 1] for index, row in enumerate(rows)])
+    def _grow(self, live: list[Completion], store: Store, hidden: Tensor) -> None:
+        """Add tokens until all are finished; hidden: [B, H] at the last token of each prompt."""
         while True:
             tokens = final_logits(self._model, hidden).argmax(-1)
             for completion, token in zip(live, tokens.tolist(), strict=True):
@@ -71,8 +82,8 @@ class Generator:
             going = [index for index, item in enumerate(live) if item.reason is None]
             if not going:
                 return
-            # Finished rows ride along until half are done: compacting copies the store.
-            if 2 * len(going) <= len(live):
+            # Compacting copies what is left; a few finished rows ride along until it pays.
+            if len(going) <= _LIVE_SHARE * len(live):
                 kept = torch.tensor(going, device=tokens.device)
                 store.keep(kept)
                 tokens = tokens[kept]

@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 from maple.models.attention import Store, attention_kinds
 from maple.models.head import body
 
-_PREFIX_BLOCK = 2048
-"""Prefix tokens of one forward pass; bounds the mask of a long prefix."""
+_PREFIX_BLOCK = 512
+"""Prefix tokens of one forward pass. Bounds the mask of a long prefix, and what is computed in
+vain: keys after a query, or before its window."""
 
 
 class Runner:
@@ -28,7 +29,7 @@ class Runner:
 
     def prefix(self, ids: Sequence[int]) -> Store:
         """Keys and values of a prefix: one row of len(ids) slots."""
-        store = Store(self._model, rows=1, slots=len(ids))
+        store = Store(self._kinds, self._model.device, rows=1, slots=len(ids))
         for start in range(0, len(ids), _PREFIX_BLOCK):
             block = ids[start : start + _PREFIX_BLOCK]
             positions = torch.arange(start, start + len(block))[None]
@@ -37,14 +38,11 @@ class Runner:
             )
         return store
 
-    def rows(
-        self, prefix: Store, rows: Sequence[Sequence[int]], room: int = 0
-    ) -> tuple[Store, Tensor]:
+    def rows(self, prefix: Store, rows: Sequence[Sequence[int]]) -> tuple[Store, Tensor]:
         """Run rows that all continue `prefix`.
 
         Args:
             rows: token ids after the prefix, at least one each.
-            room: slots to keep free behind the rows, for tokens generated later.
 
         Returns:
             Their store, and hidden states [B, S, H]; padding is on the right.
@@ -57,7 +55,7 @@ class Runner:
         # Padding repeats the last token's position, so that no query is left without a key:
         # its output would be NaN, which no mask hides from the layers above.
         positions = before + torch.minimum(offsets, lengths - 1)
-        store = Store(self._model, len(rows), before + longest + room, prefix)
+        store = Store(self._kinds, self._model.device, len(rows), before + longest, prefix)
         return store, self._forward(store, ids, positions, offsets < lengths)
 
     def step(self, store: Store, ids: Tensor, positions: Tensor) -> Tensor:
@@ -67,12 +65,13 @@ class Runner:
 
     def _forward(self, store: Store, ids: Tensor, positions: Tensor, real: Tensor) -> Tensor:
         device = self._model.device
+        lowest = int(positions.min())
         positions = positions.to(device)
-        keys = store.take(positions, real=real.to(device))
+        keys = store.take(positions, lowest, real=real.to(device))
         output = self._body(
             input_ids=ids.to(device),
             position_ids=positions,
-            attention_mask=self._kinds.masks(positions, keys),
+            attention_mask=self._kinds.masks(positions, keys, lowest, self._model.dtype),
             past_key_values=store,
             use_cache=True,
         )
