@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,3 +19,36 @@ def release_files() -> Path:
     if not folder:
         pytest.skip("MAPLE_TEST_DATA is not set: no real release files here")
     return Path(folder)
+
+
+@pytest.fixture
+def no_privileges() -> Iterator[None]:
+    """File permissions bind this thread even where root runs the tests, as in a container."""
+    if os.geteuid() != 0:
+        yield
+    elif sys.platform != "linux":
+        pytest.skip("root's rights can be laid down on Linux only")
+    else:
+        with _without_capabilities(_DAC_OVERRIDE | _DAC_READ_SEARCH):
+            yield
+
+
+# capabilities(7), linux/capability.h
+_DAC_OVERRIDE, _DAC_READ_SEARCH = 1 << 1, 1 << 2
+_VERSION_3 = 0x20080522
+
+
+@contextmanager
+def _without_capabilities(dropped: int) -> Iterator[None]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
+    # Effective, permitted, inheritable: the low 32 bits of each, then the high ones.
+    held = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, held) == 0, os.strerror(ctypes.get_errno())
+    lowered = (ctypes.c_uint32 * 6)(*held)
+    lowered[0] &= ~dropped
+    assert libc.capset(header, lowered) == 0, os.strerror(ctypes.get_errno())
+    try:
+        yield
+    finally:
+        assert libc.capset(header, held) == 0, os.strerror(ctypes.get_errno())

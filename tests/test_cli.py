@@ -218,12 +218,14 @@ def test_folders_that_do_not_serve(tmp_path: Path) -> None:
     assert "plan.json" in refused(tmp_path, "status", tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("no_privileges")
 def test_no_permission(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
     path = study(tmp_path, GOOD)
     assert "no permission" in refused(tmp_path, "run", path, "--out", closed / "results")
+    path.chmod(0)
+    assert "ermission denied" in refused(tmp_path, "run", path)
 
 
 def test_arguments_are_checked_like_a_study(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 
 import pytest
@@ -73,7 +72,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_jsonl(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.usefixtures("no_privileges")
 def test_missing_permissions_are_named(tmp_path: Path) -> None:
     path = tmp_path / "locked" / "a.jsonl"
     path.parent.mkdir()

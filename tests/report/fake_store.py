@@ -42,6 +42,7 @@ PROVENANCE = {
     "source": {"commit": "0ad1d1d", "dirty": True},
     "machine": {"host": "here", "processor": "some CPU", "cores": 2, "memory_bytes": 24 * 10**9},
 }
+COST = Cost(7.5, 1.5, 10**8, None, "this machine exposes no energy counter")
 _METRICS = {"xcopa": ("acc", "acc_norm"), "xquad": ("f1", "em")}
 _TEXTS = {
     "eng_Latn": ("The kettle boiled over. What was the cause?", "The lid was shut.", "It rained."),
@@ -210,8 +211,9 @@ def put_eval(store: Store, plan: PlanFile, name: str, scorer: Scorer) -> None:
             text = item.golds[0] if score else ("" if item.example_id.endswith("3") else HOSTILE)
             response = GenerateResponse(text, "eos" if text else "length", 6, *prompt)
             rows.append(generate_row(item, response))
-    store.put_part(name, asked, 0, rows)
-    store.finish_responses(name, asked)
+    store.put_part(name, asked, 0, rows, COST)
+    store.join_parts(name, asked)
+    store.drop_parts(name, asked)
     ids = [item.example_id for item in items]
     for score_name, score in plan.scores.items():
         if score.eval_id == name:

@@ -44,6 +44,12 @@ def test_a_killed_holder_is_followed_at_once(tmp_path: Path) -> None:
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
+    # A container of the same host name cannot see the process, so only silence tells it.
+    path = tmp_path / "cell.json"
+    held = path.read_bytes()
+    path.write_text(json.dumps({**json.loads(held), "processes": "another container's"}))
+    assert leases.claim(tmp_path, "cell") is None
+    path.write_bytes(held)
     lease = leases.claim(tmp_path, "cell")
     assert lease is not None
     lease.release()
@@ -54,7 +60,7 @@ def test_a_silent_host_is_followed_after_the_expiry(tmp_path: Path) -> None:
     assert lease is not None
     path = tmp_path / "cell.json"
     content = json.loads(path.read_bytes())
-    content["host"] = "elsewhere"
+    content["processes"] = "elsewhere"
     path.write_text(json.dumps(content))
     assert leases.claim(tmp_path, "cell") is None
     content["heartbeat"] -= leases.EXPIRY_SECONDS + 1

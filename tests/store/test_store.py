@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from maple.records import Cost
 from maple.store import Store
 from sweep.studies import content, planned, swept
 
@@ -15,9 +16,17 @@ def test_answers_are_counted_while_a_cell_grows(tmp_path: Path) -> None:
     assert store.answered(name, cell) == 16
     _, other = planned(content(subsets=["eng_Latn"]), tmp_path / "other")
     assert other.answered(name, cell) == 0
-    other.put_part(name, cell, 0, rows[:5])
-    other.put_part(name, cell, 5, rows[5:9])
+    other.put_part(name, cell, 0, rows[:5], Cost(1.0, 2.0, 3))
+    other.put_part(name, cell, 5, rows[5:9], Cost(4.0))
     assert other.answered(name, cell) == 9
-    assert other.count(name, cell) == 0
-    assert Store(tmp_path / "other").finish_responses(name, cell).num_rows == 9
+    assert other.count(name, cell) == other.finished(name, cell).num_rows == 0
+    assert Store(tmp_path / "other").join_parts(name, cell).num_rows == 9
+    # Joined, but not dropped: the process may die before the record is written.
     assert other.count(name, cell) == other.answered(name, cell) == 9
+    assert other.part_costs(name, cell, 0) == [Cost(1.0, 2.0, 3), Cost(4.0)]
+    assert other.part_costs(name, cell, 5) == [Cost(4.0)]
+    joined = other.eval_path(name, cell).read_bytes()
+    assert other.join_parts(name, cell).to_pylist() == rows[:9]
+    other.drop_parts(name, cell)
+    assert other.part_costs(name, cell, 0) == []
+    assert other.eval_path(name, cell).read_bytes() == joined

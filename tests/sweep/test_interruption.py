@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from maple.records import Cost
+from maple.store import leases
 from sweep.studies import content, planned, results, swept
 
 STUDY = """
@@ -121,6 +123,7 @@ def test_a_stale_lease_is_taken_over(tmp_path: Path) -> None:
     held = {
         "token": "x",
         "host": os.uname().nodename,
+        "processes": leases._processes(),
         "pid": gone.pid,
         "process_started": time.time(),
         "heartbeat": time.time(),
@@ -136,8 +139,28 @@ def test_parts_of_an_unfinished_cell_are_kept(tmp_path: Path) -> None:
     rows = store.responses(name, cell).to_pylist()
     _, other = planned(content(subsets=["eng_Latn"]), tmp_path / "other")
     marked = [{**row, "prompt_tail": [0]} for row in rows[:7]]
-    other.put_part(name, cell, 0, marked)
+    other.put_part(name, cell, 0, marked, Cost(100.0, 5.0))
     swept(content(subsets=["eng_Latn"]), tmp_path / "other")
+    record = other.eval_record(name, cell)
+    assert record is not None
+    assert record.cost is not None
+    assert 100.0 < record.cost.seconds < 110.0
+    assert 5.0 <= record.cost.load_seconds < 6.0
     found = other.responses(name, cell).to_pylist()
     assert found[:7] == marked
     assert found[7:] == rows[7:]
+
+
+def test_the_cost_survives_a_death_before_the_record(tmp_path: Path) -> None:
+    study = content(subsets=["eng_Latn"])
+    _, plan, store = swept(study, tmp_path, limit=5)
+    before = results(tmp_path)
+    name, cell = next(iter(plan.grid.evals.items()))
+    rows = store.finished(name, cell).to_pylist()
+    store.eval_path(name, cell).with_suffix(".json").unlink()
+    store.put_part(name, cell, 0, rows, Cost(100.0))
+    swept(study, tmp_path, limit=5)
+    record = store.eval_record(name, cell)
+    assert record is not None
+    assert record.cost == Cost(100.0)
+    assert results(tmp_path) == before

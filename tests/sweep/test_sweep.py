@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from maple.analysis import frames
 from maple.errors import StoreError
 from maple.records import Unit
+from maple.report.gathered import gather
 from maple.store import Store
 from maple.sweep.plan import Plan, Todo
 from maple.sweep.run import Outcome, run, score_missing
@@ -191,6 +193,74 @@ def test_a_failed_adapter_fails_its_evaluations_visibly(tmp_path: Path) -> None:
         assert record.failure.message == f"its adapter {victim} failed to train"
     again, _, _ = swept(content(), tmp_path)
     assert set(again.done) == {victim} | dependent
+
+
+def test_a_failed_extension_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, plan, store = swept(content(), tmp_path, limit=5)
+    victim, cell = next(iter(plan.grid.evals.items()))
+    earlier = store.eval_record(victim, cell)
+    assert earlier is not None
+    plan, store = planned(content(), tmp_path, limit=9)
+    outcome = run(plan, store, _Dies("progress", victim), lambda _event: None)
+    assert list(outcome.failed) == [victim]
+    record = store.eval_record(victim, cell)
+    assert record is not None
+    assert (record.status, record.n, record.cost) == ("failed", 5, earlier.cost)
+    assert record.proof == earlier.proof
+    file = store.plan()
+    assert file is not None
+    metric = file.primary_metrics[cell.task]
+    assert frames.scores(store, file).filter(eval_id=victim, metric=metric).height == 5
+    states = frames.cells(store, file).filter(eval_id=victim).select("status", "n")
+    assert states.unique().rows() == [("failed", 5)]
+    # The same through an error that the worker itself records.
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put_part", lambda *_: 1 / 0)
+        outcome, _, _ = swept(content(), tmp_path, limit=12)
+    assert victim in outcome.failed
+    record = store.eval_record(victim, cell)
+    assert record is not None
+    assert (record.status, record.n, record.cost) == ("failed", 5, earlier.cost)
+    again, _, _ = swept(content(), tmp_path, limit=12)
+    assert victim in again.done
+    record = store.eval_record(victim, cell)
+    assert record is not None
+    assert (record.status, record.n) == ("done", 12)
+
+
+def test_two_names_of_one_prompt_are_one_cell_in_two_tables(tmp_path: Path) -> None:
+    study = content(subsets=["eng_Latn", "zho_Hans"], train_bits=[4])
+    tasks = study["evaluate"]["task"]
+    tasks += [{**task, "prompt": "english"} for task in tasks]
+    outcome, plan, store = swept(study, tmp_path)
+    assert outcome.failed == {}
+    english = [name for name, cell in plan.grid.evals.items() if cell.subset == "eng_Latn"]
+    assert len(english) == 2 * 2
+    assert len(plan.grid.evals) == 2 * 2 * 3
+    assert dict(plan.grid.prompts) == dict.fromkeys(english, ("native", "english"))
+    gathered = gather(store)
+    for table in gathered.tables:
+        assert set(table.subsets) == {"eng_Latn", "zho_Hans"}
+        for line in table.lines:
+            macro = gathered.macro(table, line)
+            assert macro is not None
+            assert macro.complete
+    prompts = gathered.cells.filter(eval_id=english[0], is_primary=True)["prompt"].to_list()
+    assert prompts == ["native", "english"]
+
+
+def test_what_a_hub_name_stood_for_is_never_forgotten(tmp_path: Path) -> None:
+    plan, store = planned(content(), tmp_path)
+    first = store.plan()
+    assert first is not None
+    store.put_plan(first.model_copy(update={"locks": {"org/model": "hub:org/model@abc"}}), b"")
+    planned(content(), tmp_path)
+    later = store.plan()
+    assert later is not None
+    (base,) = plan.checked.bases
+    assert later.locks == {"org/model": "hub:org/model@abc", base.name: base.identity}
 
 
 def test_who_lost_the_lease_writes_nothing(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ CELLS: Columns = (
     Column("metric_rules", _TEXT, "language rules that the metric applies"),
     Column("is_primary", _BOOL, "the task's primary metric"),
     *_STATE,
-    Column("n", _INT, "items answered; null unless done"),
+    Column("n", _INT, "items answered; null before the cell was done once"),
     *_COST,
 )
 

@@ -53,7 +53,7 @@ _OUTCOME_FIELDS = (
 
 
 def cells(store: Store, plan: PlanFile) -> pl.DataFrame:
-    """Every eval cell of the plan under every metric, whatever became of it.
+    """Every eval cell of the plan under every metric and name of its prompt, whatever became of it.
 
     Returns:
         Columns CELLS, in the plan's order.
@@ -78,7 +78,7 @@ def cells(store: Store, plan: PlanFile) -> pl.DataFrame:
             **_adapter(plan.train[cell.train_id]),
             **_asked(cell, plan),
             **state,
-            "n": record.n if record is not None and record.status == "done" else None,
+            "n": record.n if record is not None else None,
             **_cost(record),
         }
     rows = [
@@ -89,14 +89,16 @@ def cells(store: Store, plan: PlanFile) -> pl.DataFrame:
             "metric_rules": score.rules,
             "is_primary": plan.primary_metrics.get(plan.evals[score.eval_id].task) == score.metric,
             **by_eval[score.eval_id],
+            "prompt": prompt,
         }
         for score_id, score in plan.scores.items()
+        for prompt in plan.prompts_of(score.eval_id)
     ]
     return frame(CELLS, rows)
 
 
 def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
-    """The score of every item of every finished eval cell, with the item's cluster.
+    """The score of every answered item of every eval cell, with the item's cluster.
 
     Returns:
         Columns SCORES; per cell and metric in item order, as many items as are stored.
@@ -107,7 +109,7 @@ def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
     schema = {column.name: column.dtype for column in SCORES}
     found = [pl.DataFrame(schema=schema)]
     items: dict[str, pl.DataFrame] = {}
-    done = {name: _is_done(store.eval_record(name, cell)) for name, cell in plan.evals.items()}
+    done = {name: _has_answers(store.eval_record(name, cell)) for name, cell in plan.evals.items()}
     for score_id, score in plan.scores.items():
         table = store.scores(score_id, score) if done[score.eval_id] else None
         if table is None:
@@ -134,7 +136,7 @@ def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
 
 
 def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
-    """How the generated answers of each finished eval cell ended: a check on every score.
+    """How the generated answers of each eval cell ended: a check on every score.
 
     Returns:
         Columns ANSWERS; no row for choice tasks, which generate nothing.
@@ -144,9 +146,9 @@ def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
     """
     rows: list[Row] = []
     for eval_id, cell in plan.evals.items():
-        if cell.decoding == "choices" or not _is_done(store.eval_record(eval_id, cell)):
+        if cell.decoding == "choices" or not _has_answers(store.eval_record(eval_id, cell)):
             continue
-        table = store.responses(eval_id, cell).to_pylist()
+        table = store.finished(eval_id, cell).to_pylist()
         if not table:
             continue
         reasons = [row["stop_reason"] for row in table]
@@ -263,5 +265,6 @@ def _cost(record: Record | None) -> Row:
     return {name: getattr(cost, name, None) for name in _COST_FIELDS}
 
 
-def _is_done(record: Record | None) -> bool:
-    return record is not None and record.status == "done"
+def _has_answers(record: Record | None) -> bool:
+    """Whether answers are finished: all, or those before more were asked for in vain."""
+    return record is not None and bool(record.n)

@@ -109,11 +109,11 @@ class Results:
     """In the plan's order; only cells with at least one finished subset."""
 
 
-def setting_of(plan: PlanFile, score_id: str) -> Setting:
-    """The setting that a score cell belongs to."""
+def settings_of(plan: PlanFile, score_id: str) -> tuple[Setting, ...]:
+    """The settings that a score cell belongs to: one for each name of its prompt."""
     score = plan.scores[score_id]
     cell = plan.evals[score.eval_id]
-    return Setting(
+    one = Setting(
         task=cell.task,
         dataset=cell.dataset,
         prompt=cell.prompt,
@@ -125,6 +125,8 @@ def setting_of(plan: PlanFile, score_id: str) -> Setting:
         metric=score.metric,
         version=score.version,
     )
+    names = plan.prompts_of(score.eval_id)
+    return tuple(dataclasses.replace(one, prompt=name) for name in names)
 
 
 def results(plan: PlanFile, scores: pl.DataFrame) -> Results:
@@ -140,9 +142,9 @@ def results(plan: PlanFile, scores: pl.DataFrame) -> Results:
     groups: dict[tuple[Setting, str, int], list[str]] = {}
     for score_id, score in plan.scores.items():
         cell = plan.evals[score.eval_id]
-        groups.setdefault((setting_of(plan, score_id), cell.train_id, cell.eval_bits), []).append(
-            score.eval_id
-        )
+        for setting in settings_of(plan, score_id):
+            row = (setting, cell.train_id, cell.eval_bits)
+            groups.setdefault(row, []).append(score.eval_id)
         key = score.eval_id, score.metric
         if key in scored:
             base = bases.get(score.eval_id)

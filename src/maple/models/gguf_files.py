@@ -130,6 +130,7 @@ def _base(name: str, digest: str, fetch: Callable[[Path], Path]) -> BaseModel:
         with FileLock(folder.with_name(folder.name + ".lock")):
             manifest = _intact(folder)
             if manifest is None:
+                _sweep_up(folder)
                 manifest = _convert(name, fetch, folder)
     except OSError as error:
         raise ModelError(
@@ -169,7 +170,7 @@ def _intact(folder: Path) -> dict[str, object] | None:
 
 def _convert(name: str, fetch: Callable[[Path], Path], folder: Path) -> dict[str, object]:
     """Convert into a scratch folder, then rename; a crash leaves nothing that looks finished."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="part-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_scratch(folder)) as scratch:
         gguf_file = fetch(Path(scratch))
         bits = source_bits(gguf_file, name)
         written = Path(scratch) / "model"
@@ -184,6 +185,16 @@ def _convert(name: str, fetch: Callable[[Path], Path], folder: Path) -> dict[str
         shutil.rmtree(folder, ignore_errors=True)
         written.rename(folder)
     return manifest
+
+
+def _scratch(folder: Path) -> str:
+    return f"part-{folder.name}-"
+
+
+def _sweep_up(folder: Path) -> None:
+    """Remove what a killed conversion left; under the lock of `folder`, none is at work."""
+    for left in folder.parent.glob(_scratch(folder) + "*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _run_converter(name: str, gguf_file: Path, written: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from maple.analysis import frames
-from maple.analysis.results import Macro, Results, Setting, results, setting_of
+from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell
 from maple.report.labels import cell_label, subset_label
@@ -62,6 +62,8 @@ class Gathered:
 
     Attributes:
         statuses: "done", "failed" or "pending" by eval id.
+        answered: ids of the eval cells that have answers; "failed" ones, too, which were done
+            before more items were asked for.
         macros: those of `results`, by (setting, train id, eval bits).
         records: of the plan's cells only, train cells first.
     """
@@ -73,6 +75,7 @@ class Gathered:
     curves: pl.DataFrame
     answers: pl.DataFrame
     statuses: dict[str, str]
+    answered: frozenset[str]
     results: Results
     macros: dict[tuple[Setting, str, int], Macro]
     tables: tuple[Table, ...]
@@ -103,6 +106,7 @@ def gather(store: Store) -> Gathered:
         plan=plan,
         cells=cells,
         statuses=dict(cells.select("eval_id", "status").iter_rows()),
+        answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
         training=frames.training(store, plan),
         curves=frames.curves(store, plan),
         answers=frames.answers(store, plan),
@@ -116,7 +120,8 @@ def gather(store: Store) -> Gathered:
 def _tables(plan: PlanFile) -> tuple[Table, ...]:
     groups: dict[Setting, list[str]] = {}
     for score_id in plan.scores:
-        groups.setdefault(setting_of(plan, score_id), []).append(score_id)
+        for setting in settings_of(plan, score_id):
+            groups.setdefault(setting, []).append(score_id)
     tables = []
     taken: Counter[str] = Counter()
     # Stable: tasks in the plan's order, of each task the primary metric first.

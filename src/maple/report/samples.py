@@ -65,7 +65,7 @@ def samples(gathered: Gathered, table: Table) -> tuple[SampleView, ...]:
     found: list[SampleView] = []
     for subset in table.subsets:
         cells = [(line.label, line.evals[subset]) for line in lines if subset in line.evals]
-        done = [(label, name) for label, name in cells if gathered.statuses[name] == "done"]
+        done = [(label, name) for label, name in cells if name in gathered.answered]
         if not done:
             continue
         cell = gathered.plan.evals[done[0][1]]
@@ -102,7 +102,7 @@ def _sample(item: Example, spoken: Language, answered: Sequence[_Answered]) -> S
 def _chosen(gathered: Gathered, table: Table) -> list[Line]:
     """The untuned base and the adapter to show, either of them alone where there is but one."""
     finished = {
-        line.key: sum(gathered.statuses[name] == "done" for name in line.evals.values())
+        line.key: sum(name in gathered.answered for name in line.evals.values())
         for line in table.lines
     }
     tuned = [line for line in table.lines if gathered.plan.train[line.train_id].method != "none"]
@@ -118,7 +118,7 @@ def _chosen(gathered: Gathered, table: Table) -> list[Line]:
 
 
 def _responses(gathered: Gathered, eval_id: str) -> dict[str, Mapping[str, Any]]:
-    table = gathered.store.responses(eval_id, gathered.plan.evals[eval_id])
+    table = gathered.store.finished(eval_id, gathered.plan.evals[eval_id])
     return {row["example_id"]: row for row in table.slice(0, ITEMS).to_pylist()}
 
 

@@ -114,7 +114,7 @@ def _row(gathered: Gathered, table: Table, line: Line) -> RowView:
         states = {_cell(gathered, name, table.setting.metric).state for name in line.evals.values()}
         whole = Value(states.pop() if len(states) == 1 else "pending")
     else:
-        missing = "" if macro.complete else f"{len(macro.subsets)} of {macro.planned}"
+        missing = "" if macro.complete else f"{len(macro.subsets)} of {macro.planned} languages"
         whole = _value(macro.score, macro.delta, missing)
     return RowView(
         label=line.label,
@@ -131,9 +131,10 @@ def _cell(gathered: Gathered, eval_id: str | None, metric: str) -> Value:
     if eval_id is None:
         return Value("pending", note="not in the plan")
     result = gathered.results.cells.get((eval_id, metric))
-    if result is not None:
-        return _value(result.score, result.delta, "")
     status = gathered.statuses[eval_id]
+    if result is not None:
+        note = f"failed after {result.score.n} items" if status == "failed" else ""
+        return _value(result.score, result.delta, note)
     return Value("unscored" if status == "done" else status)
 
 
@@ -163,7 +164,6 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
         answered = f"{setting.decoding} decoding, at most {setting.max_new_tokens} new tokens"
     engines = {(cell.eval_bits, cell.engine, cell.compute_dtype) for cell in cells}
     subsets = labels.plural(len(table.subsets), "subset")
-    limit = gathered.plan.limit
     return (
         f"{setting.task}, dataset {setting.dataset}, {subsets}: {', '.join(table.subsets)}",
         f"prompt {setting.prompt}, {shots}",
@@ -173,7 +173,7 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
             f"{bits} bits: engine {engine}, computing in {dtype}"
             for bits, engine, dtype in sorted(engines)
         ),
-        f"{_sizes(gathered, table)}, {'no limit' if limit is None else f'limit {limit}'}",
+        _sizes(gathered, table),
     )
 
 
@@ -190,9 +190,13 @@ def _sizes(gathered: Gathered, table: Table) -> str:
     scores = [result.score for result in results_of(gathered, table)]
     if not scores:
         return "nothing scored yet"
-    items = labels.spread([score.n for score in scores])
+    items = [score.n for score in scores]
     clusters = labels.spread([score.clusters for score in scores])
-    return f"{items} items a subset in {clusters} clusters"
+    limit = gathered.plan.limit
+    limited = "no limit" if limit is None else f"limit {limit}"
+    if limit is not None and max(items) > limit:
+        limited += " in the last run, more were answered before"
+    return f"{labels.spread(items)} items a subset in {clusters} clusters, {limited}"
 
 
 def _caution(gathered: Gathered, table: Table) -> tuple[str, ...]:

@@ -102,6 +102,18 @@ def count_rows(path: Path) -> int:
         raise _unreadable(path, error) from error
 
 
+def read_schema(path: Path) -> pa.Schema:
+    """Columns and metadata of a Parquet file, from its footer alone.
+
+    Raises:
+        StoreError: unreadable.
+    """
+    try:
+        return pq.read_schema(path, memory_map=False)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
 def _unreadable(path: Path, error: Exception) -> StoreError:
     return StoreError(
         f"{path}: cannot be read: {error}", "delete the file and run again to make it anew"

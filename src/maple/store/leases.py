@@ -3,7 +3,8 @@
 A lease is a small JSON file that its holder refreshes. All leases of a store are read and changed
 under one file lock, held for a moment only, which the operating system frees when its holder dies;
 the leases themselves survive and are taken over when they are stale. A lease is stale when its
-process has died (seen on the same host at once) or its heartbeat is older than EXPIRY_SECONDS.
+process has died (seen at once where process numbers mean the same) or its heartbeat is older than
+EXPIRY_SECONDS.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -129,6 +131,7 @@ def _write(path: Path, token: str) -> None:
     content = {
         "token": token,
         "host": machine()["host"],
+        "processes": _processes(),
         "pid": process.pid,
         # Tells a process from a later one that was given the same number.
         "process_started": process.create_time(),
@@ -152,7 +155,7 @@ def _read(path: Path) -> dict[str, object] | None:
 
 
 def _stale(held: dict[str, object]) -> bool:
-    if held["host"] == machine()["host"]:
+    if held.get("processes") == _processes():
         try:
             process = psutil.Process(int(str(held["pid"])))
             # psutil reckons from the boot time, which moves when the clock is set.
@@ -162,6 +165,20 @@ def _stale(held: dict[str, object]) -> bool:
         if not alive:
             return True
     return time.time() - float(str(held["heartbeat"])) > EXPIRY_SECONDS
+
+
+@cache
+def _processes() -> str:
+    """Names the system in which a process number means something.
+
+    Containers may share a host name and not their processes: on Linux it is the running kernel and
+    the namespace of process numbers that count, elsewhere the host.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return str(machine()["host"])
 
 
 @contextmanager

@@ -18,9 +18,13 @@ class PlanFile(Section):
         maple: version of the program that made the plan.
         created: UTC, ISO 8601.
         study: the study, canonicalised.
-        bases: base models, resolved; their identities lock what a hub name stood for.
+        bases: base models, resolved.
+        locks: identity by name of every base that this folder's plans have resolved: what a hub
+            name stood for stays what it stands for.
         limit: items a subset; None for all.
         train, evals, scores: every cell by id, in working order.
+        prompts: names of the prompts that an eval cell stands for, where they are several with
+            the same words: "native" and "english" in English.
         languages: by "task/subset", the key of the language it is asked in.
         notes: what the reader of the results should know, in plain sentences.
     """
@@ -33,13 +37,19 @@ class PlanFile(Section):
     created: str
     study: dict[str, Any]
     bases: tuple[BaseModel, ...]
+    locks: dict[str, str] = {}
     limit: int | None
     train: dict[str, TrainCell]
     evals: dict[str, EvalCell]
     scores: dict[str, ScoreCell]
+    prompts: dict[str, tuple[str, ...]] = {}
     primary_metrics: dict[str, str]
     languages: dict[str, str]
     notes: tuple[str, ...]
+
+    def prompts_of(self, eval_id: str) -> tuple[str, ...]:
+        """Names of all prompts that an eval cell stands for."""
+        return self.prompts.get(eval_id, (self.evals[eval_id].prompt,))
 
     def to_bytes(self) -> bytes:
         """UTF-8 JSON, one key a line."""

@@ -17,7 +17,8 @@ class Record(BaseModel):
     Attributes:
         kind: "train" or "eval".
         id: the cell's id.
-        status: "done" or "failed".
+        status: "done" or "failed". A cell that was done and failed when more items were asked for
+            is "failed" and keeps what it had: n, cost, proof, exemplar_ids.
         cell: the cell, resolved.
         started, finished: UTC, ISO 8601.
         provenance: versions, commit, machine.

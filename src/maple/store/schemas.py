@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -138,6 +139,11 @@ def with_metadata(table: pa.Table, about: object) -> pa.Table:
     """The table with `about` as JSON in its schema metadata, so that the file explains itself."""
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     return table.replace_schema_metadata({"maple": text})
+
+
+def metadata(schema: pa.Schema) -> dict[str, Any]:
+    """What `with_metadata` put there."""
+    return dict(json.loads(schema.metadata[b"maple"]))
 
 
 def _prompt_columns(response: ChoiceResponse | GenerateResponse) -> dict[str, object]:

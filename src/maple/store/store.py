@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from maple.errors import StoreError
-from maple.records import EvalCell, Example, InstructionRow, ScoreCell, TrainCell
+from maple.records import Cost, EvalCell, Example, InstructionRow, ScoreCell, TrainCell
 from maple.store import files, leases, schemas
 from maple.store.leases import Lease
 from maple.store.planfile import PlanFile
@@ -106,15 +106,22 @@ class Store:
 
     # Responses
 
-    def responses(self, eval_id: str, cell: EvalCell) -> pa.Table:
-        """All finished responses of an eval cell, parts included, in item order.
+    def finished(self, eval_id: str, cell: EvalCell) -> pa.Table:
+        """The responses in an eval cell's one file, in item order; none before it is joined.
 
         Returns:
-            A table of CHOICE_RESPONSES or GENERATE_RESPONSES; empty before the first part.
+            A table of CHOICE_RESPONSES or GENERATE_RESPONSES.
         """
         schema = response_schema(cell)
         path = self.eval_path(eval_id, cell)
-        tables = [files.read_table(path, schema)] if path.exists() else [schema.empty_table()]
+        table = files.read_table(path, schema) if path.exists() else schema.empty_table()
+        return table.replace_schema_metadata(None)
+
+    def responses(self, eval_id: str, cell: EvalCell) -> pa.Table:
+        """`finished`, and the parts behind it. For the holder of the cell's lease."""
+        schema = response_schema(cell)
+        path = self.eval_path(eval_id, cell)
+        tables = [self.finished(eval_id, cell)]
         done = tables[0].num_rows
         for start, part in self._parts(path):
             if start == done:
@@ -142,22 +149,43 @@ class Store:
         return files.count_rows(path) if path.exists() else 0
 
     def put_part(
-        self, eval_id: str, cell: EvalCell, start: int, rows: Sequence[Mapping[str, object]]
+        self,
+        eval_id: str,
+        cell: EvalCell,
+        start: int,
+        rows: Sequence[Mapping[str, object]],
+        cost: Cost,
     ) -> None:
-        """Persist the responses to items `start`, `start + 1`, ... of an unfinished cell."""
+        """Persist the responses to items `start`, `start + 1`, ... of an unfinished cell.
+
+        What they cost goes with them, so that it is not lost with the process.
+        """
         table = pa.Table.from_pylist(list(rows), schema=response_schema(cell))
+        table = schemas.with_metadata(table, {"cost": dataclasses.asdict(cost)})
         path = self.eval_path(eval_id, cell)
         files.write_table(path.with_suffix(".parts") / f"{start:08d}.parquet", table)
 
-    def finish_responses(self, eval_id: str, cell: EvalCell) -> pa.Table:
-        """Join an eval cell's parts into its one file."""
+    def join_parts(self, eval_id: str, cell: EvalCell) -> pa.Table:
+        """Write an eval cell's one file, parts included; they stay until `drop_parts`."""
         path = self.eval_path(eval_id, cell)
         table = self.responses(eval_id, cell)
-        if self._parts(path) or not path.exists():
+        if table.num_rows > self.count(eval_id, cell) or not path.exists():
             about = {"eval_id": eval_id, "cell": dataclasses.asdict(cell)}
             files.write_table(path, schemas.with_metadata(table, about))
-        shutil.rmtree(path.with_suffix(".parts"), ignore_errors=True)
         return table
+
+    def part_costs(self, eval_id: str, cell: EvalCell, start: int) -> list[Cost]:
+        """What the parts of an eval cell from item `start` on have cost, joined or not."""
+        parts = self._parts(self.eval_path(eval_id, cell))
+        return [
+            Cost(**schemas.metadata(files.read_schema(part))["cost"])
+            for first, part in parts
+            if first >= start
+        ]
+
+    def drop_parts(self, eval_id: str, cell: EvalCell) -> None:
+        """Remove the parts of a cell whose record is written."""
+        shutil.rmtree(self.eval_path(eval_id, cell).with_suffix(".parts"), ignore_errors=True)
 
     # Scores
 

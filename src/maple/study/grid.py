@@ -62,11 +62,16 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All cells of a study by id, in the order in which they are worked on."""
+    """All cells of a study by id, in the order in which they are worked on.
+
+    Attributes:
+        prompts: names of an eval cell's prompts, where several have the same words.
+    """
 
     train: Mapping[str, TrainCell]
     evals: Mapping[str, EvalCell]
     scores: Mapping[str, ScoreCell]
+    prompts: Mapping[str, tuple[str, ...]]
 
 
 def train_cells(
@@ -112,15 +117,22 @@ def grid(
     """
     evals: dict[str, EvalCell] = {}
     scores: dict[str, ScoreCell] = {}
+    prompts: dict[str, tuple[str, ...]] = {}
     if study.evaluate is not None:
         for name, cell in trained.items():
             for bits, subset in product(eval_bits(study, cell), subsets):
                 made = _eval_cell(study, name, bits, subset, engines[cell.base, bits])
-                evals[eval_id(made)] = made
+                cell_id = eval_id(made)
+                if cell_id in evals:
+                    named = prompts.get(cell_id, (evals[cell_id].prompt,))
+                    if subset.prompt not in named:
+                        prompts[cell_id] = (*named, subset.prompt)
+                    continue
+                evals[cell_id] = made
                 for metric in subset.metrics:
-                    score = ScoreCell(eval_id(made), metric.name, metric.version, metric.rules)
+                    score = ScoreCell(cell_id, metric.name, metric.version, metric.rules)
                     scores[score_id(score)] = score
-    return Grid(trained, evals, scores)
+    return Grid(trained, evals, scores, prompts)
 
 
 def eval_bits(study: Study, cell: TrainCell) -> tuple[int, ...]:

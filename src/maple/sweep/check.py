@@ -115,7 +115,8 @@ def check_space(
         parent = parent.parent
     if not parent.is_dir():
         raise StoreError(f"{parent}: is a file, expected a folder", "choose another --out")
-    if not os.access(parent, os.W_OK | os.X_OK):
+    effective = os.access in os.supports_effective_ids
+    if not os.access(parent, os.W_OK | os.X_OK, effective_ids=effective):
         raise StoreError(f"{parent}: no permission to write", "choose another --out")
     paths = {base.identity: base.path for base in checked.bases}
     items = {asked.subset.items: len(asked.items) for asked in checked.asked}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -28,12 +28,14 @@ class Plan:
 
     Attributes:
         limit: items a subset; None for all.
+        locks: identity by base name, of all plans of the store so far.
         adapter: folder of an adapter trained elsewhere, evaluated beside the untuned base.
     """
 
     checked: Checked
     grid: Grid
     limit: int | None
+    locks: Mapping[str, str]
     adapter: Path | None
 
     def items(self, cell: EvalCell) -> int:
@@ -64,7 +66,7 @@ def make(
         StoreError: the store cannot hold the results.
     """
     earlier = store.plan()
-    locks = {base.name: base.identity for base in earlier.bases} if earlier else {}
+    locks = dict(earlier.locks) if earlier else {}
     checked = check(study, folder, locks)
     trained = train_cells(
         study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
@@ -81,7 +83,8 @@ def make(
     cells = grid(study, trained, [asked.subset for asked in checked.asked], engines)
     if limit is None and study.evaluate is not None:
         limit = study.evaluate.limit
-    plan = Plan(checked, cells, limit, adapter)
+    locks |= {base.name: base.identity for base in checked.bases}
+    plan = Plan(checked, cells, limit, locks, adapter)
     todo = Todo(plan, store)
     train = [work.cell for work in todo.train()]
     check_space(store.root, train, [work.cell for work in todo.evals()], checked)
@@ -283,10 +286,12 @@ def _file(plan: Plan) -> PlanFile:
         created=provenance.utc_now(),
         study=study.model_dump(mode="json"),
         bases=plan.checked.bases,
+        locks=dict(plan.locks),
         limit=plan.limit,
         train=dict(plan.grid.train),
         evals=dict(plan.grid.evals),
         scores=dict(plan.grid.scores),
+        prompts=dict(plan.grid.prompts),
         primary_metrics={name: TASKS[name].primary_metric for name in sorted(tasks)},
         languages={
             f"{asked.subset.task}/{asked.subset.subset}": TASKS[asked.subset.task].language(

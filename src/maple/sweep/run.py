@@ -81,12 +81,13 @@ def score_missing(plan: Plan, store: Store) -> int:
     written = 0
     for name, cell in plan.grid.scores.items():
         source = plan.grid.evals[cell.eval_id]
-        if not is_answered(store, cell.eval_id, source, 1):
+        record = store.eval_record(cell.eval_id, source)
+        if record is None or not record.n or not store.count(cell.eval_id, source):
             continue
         scored = store.scores(name, cell)
         if scored is not None and scored.num_rows == store.count(cell.eval_id, source):
             continue
-        rows = store.responses(cell.eval_id, source).to_pylist()
+        rows = store.finished(cell.eval_id, source).to_pylist()
         items = store.items(source.task, source.subset, source.items)
         examples = {item.example_id: item for item in items}
         scores = score(TASKS[source.task], source, cell.metric, examples, rows)
@@ -175,7 +176,8 @@ class _Watch:
             if self._is_done(name):
                 return
             started = self._started or provenance.utc_now()
-            self._store.put_record(death_record(kind, name, cell, started, failure))
+            earlier = self._store.eval_record(name, cell) if isinstance(cell, EvalCell) else None
+            self._store.put_record(death_record(kind, name, cell, started, failure, earlier))
         self._failed(name, failure.message)
         self._on_event({"event": "failed", "id": name, "message": failure.message})
 

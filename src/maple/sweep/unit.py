@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class _Worker:
                 self._emit({"event": "busy", "id": cell_id})
                 return
             except Exception as error:  # noqa: BLE001  whatever happens in a cell is its record
-                record = attempt.failed(error)
+                record = attempt.failed(error, self._store.eval_record(cell_id, cell))
             self._close(record, lease)
 
     def _claim(self, cell_id: str, finished: Callable[[], bool]) -> Lease | None:
@@ -143,6 +143,10 @@ class _Worker:
             else []
         )
         exemplars = exemplars_of(cell.task, cell.subset, cell.n_shot, cell.exemplar_seed, pool)
+        earlier = self._store.eval_record(cell_id, cell)
+        kept = (earlier and earlier.n) or 0
+        if self._store.count(cell_id, cell) < kept:
+            earlier, kept = None, 0  # its file was deleted
         done = self._store.responses(cell_id, cell).num_rows
         load_seconds = self._base.ensure()
         meter = provenance.Meter()
@@ -151,18 +155,19 @@ class _Worker:
         task = TASKS[cell.task]
         for part in answer(model, adapter, task, cell, examples, exemplars, done):
             lease.check()
-            self._store.put_part(cell_id, cell, part.start, _rows(part))
+            cost = Cost(**meter.read(), load_seconds=load_seconds)  # type: ignore[arg-type]
+            self._store.put_part(cell_id, cell, part.start, _rows(part), cost)
+            meter, load_seconds = provenance.Meter(), 0.0
             reached = part.start + len(part.examples)
             self._emit(
                 {"event": "progress", "id": cell_id, "step": reached, "steps": len(examples)}
             )
-        cost = Cost(**meter.read(), load_seconds=load_seconds)  # type: ignore[arg-type]
-        earlier = self._store.eval_record(cell_id, cell)
-        if earlier is not None and earlier.status == "done" and earlier.cost is not None:
-            cost = _added(earlier.cost, cost)
-        table = self._store.finish_responses(cell_id, cell)
+        table = self._store.join_parts(cell_id, cell)
+        costs = self._store.part_costs(cell_id, cell, kept)
+        if earlier is not None and earlier.cost is not None:
+            costs.insert(0, earlier.cost)
         return attempt.done(
-            cost=cost,
+            cost=_total(costs),
             proof=proof,
             n=table.num_rows,
             exemplar_ids=tuple(shot.example_id for shot in exemplars),
@@ -187,6 +192,8 @@ class _Worker:
             self._emit({"event": "busy", "id": record.id})
             return
         self._store.put_record(record)
+        if isinstance(record.cell, EvalCell) and record.status == "done":
+            self._store.drop_parts(record.id, record.cell)
         event: dict[str, object] = {"event": record.status, "id": record.id}
         if record.failure is not None:
             event["message"] = record.failure.message
@@ -273,22 +280,35 @@ class _Attempt:
     def done(self, **fields: Any) -> Record:
         return Record(**self._common, **fields, status="done", finished=provenance.utc_now())
 
-    def failed(self, error: Exception) -> Record:
+    def failed(self, error: Exception, earlier: Record | None = None) -> Record:
         known = isinstance(error, MapleError)
         message = str(error) if known else f"{type(error).__name__}: {error}"
         detail = "" if known else "".join(traceback.format_exception(error))
-        return failed_record(self._common, Failure(message, detail))
+        return failed_record(self._common, Failure(message, detail), earlier)
 
 
-def failed_record(common: Mapping[str, Any], failure: Failure) -> Record:
-    """The record of a failed attempt."""
-    return Record(**common, status="failed", finished=provenance.utc_now(), failure=failure)
+def failed_record(common: Mapping[str, Any], failure: Failure, earlier: Record | None) -> Record:
+    """The record of a failed attempt.
+
+    Args:
+        earlier: the record it replaces. Where that stands for answers, they are still there: more
+            items were asked for, and failed.
+    """
+    kept = ("n", "cost", "proof", "exemplar_ids")
+    answers = {name: getattr(earlier, name) for name in kept} if earlier and earlier.n else {}
+    finished = provenance.utc_now()
+    return Record(**common, **answers, status="failed", finished=finished, failure=failure)
 
 
 def death_record(
-    kind: str, cell_id: str, cell: TrainCell | EvalCell, started: str, failure: Failure
+    kind: str,
+    cell_id: str,
+    cell: TrainCell | EvalCell,
+    started: str,
+    failure: Failure,
+    earlier: Record | None,
 ) -> Record:
-    """The record of a cell whose process died without writing one."""
+    """The record of a cell whose process died without writing one; `earlier` as there."""
     common = {
         "kind": kind,
         "id": cell_id,
@@ -296,7 +316,7 @@ def death_record(
         "started": started,
         "provenance": provenance.provenance(),
     }
-    return failed_record(common, failure)
+    return failed_record(common, failure, earlier)
 
 
 def _rows(part: Part) -> list[dict[str, object]]:
@@ -311,16 +331,16 @@ def _rows(part: Part) -> list[dict[str, object]]:
     return rows
 
 
-def _added(earlier: Cost, now: Cost) -> Cost:
-    """The cost of a cell whose limit was raised: both attempts together."""
-    peaks = [peak for peak in (earlier.peak_bytes, now.peak_bytes) if peak is not None]
-    energy = None
-    if earlier.energy_joules is not None and now.energy_joules is not None:
-        energy = earlier.energy_joules + now.energy_joules
-    return dataclasses.replace(
-        now,
-        seconds=earlier.seconds + now.seconds,
-        load_seconds=earlier.load_seconds + now.load_seconds,
+def _total(costs: Sequence[Cost]) -> Cost | None:
+    """Everything that a cell's answers cost, over all attempts; None where nothing is known."""
+    if not costs:
+        return None
+    peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
+    joules = [cost.energy_joules for cost in costs if cost.energy_joules is not None]
+    return Cost(
+        seconds=sum(cost.seconds for cost in costs),
+        load_seconds=sum(cost.load_seconds for cost in costs),
         peak_bytes=max(peaks, default=None),
-        energy_joules=energy,
+        energy_joules=sum(joules) if len(joules) == len(costs) else None,
+        energy_note=next((cost.energy_note for cost in costs if cost.energy_note), ""),
     )
