@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from conformance import language_model as conformance
 from maple.errors import ModelError
-from maple.models import runner
+from maple.models import batching, runner
+from maple.models.attention import Store
 from maple.models.engine import TransformersModel
 from maple.models.files import resolve
 from maple.models.loading import Loaded, load
@@ -96,6 +98,59 @@ def test_conformance(engines: dict[str, TransformersModel], family: str) -> None
     conformance.check_generation(
         model, [GenerateRequest(SHOTS, "yes", ("\n", "e"), 6), GenerateRequest("", "no", (), 3)]
     )
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_batches_and_waves_change_no_answer(
+    families: dict[str, Loaded], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [
+        GenerateRequest(SHOTS * (1 + index % 2), request.prompt, ("\n",), 3 + 5 * (index % 4))
+        for index, request in enumerate(requests(3, count=11))
+    ]
+    whole = TransformersModel(families[family]).generate(asked, None)
+    assert len({response.n_tokens for response in whole}) > 3
+    monkeypatch.setattr(batching, "_MAX_TOKENS", 60)
+    monkeypatch.setattr(batching, "_MAX_STORE_BYTES", 256 * 2**10)
+    steps: list[int] = []
+    plain_step = runner.Runner.step
+
+    def step(self: runner.Runner, store: Store, ids: Tensor, places: Tensor) -> Tensor:
+        steps.append(len(ids))
+        return plain_step(self, store, ids, places)
+
+    monkeypatch.setattr(runner.Runner, "step", step)
+    assert TransformersModel(families[family]).generate(asked, None) == whole
+    # Rows of several batches take their steps together, finished ones not for long.
+    assert 2 < max(steps) < len(asked)
+    assert sum(steps) < 1.5 * sum(response.n_tokens - 1 for response in whole)
+
+
+def test_waves_fill_the_store() -> None:
+    lengths = [10, 9, 8, 3, 2]
+    plan = batching.batches(lengths, 5, batching.Budget(20, 50))
+    assert plan == [[0, 1], [2, 3], [4]]
+    waves = batching.waves(plan, lengths, 5, batching.Budget(20, 60))
+    assert waves == [[[0, 1], [2, 3]], [[4]]]
+    assert batching.waves(plan, lengths, 5, batching.Budget(20, 1)) == [[batch] for batch in plan]
+
+
+def test_sliding_layers_hold_their_window_only(families: dict[str, Loaded]) -> None:
+    run = runner.Runner(families["gemma3"].model)
+    with torch.inference_mode():
+        prefix = run.prefix(list(range(3, 43)))
+        store, _ = run.rows(prefix, [[5, 6, 7], [8]])
+        store = Store.joined([store, run.rows(prefix, [[9, 10]])[0]], room=4)
+    sliding, full = store.slot_layers
+    assert full.keys is not None
+    assert sliding.keys is not None
+    assert full.keys.shape[:3] == (3, 2, 40 + 3 + 4)
+    assert sliding.keys.shape[:3] == (3, 2, tiny.WINDOW - 1 + 3 + 4)
+    assert store.positions[:, 39:43].tolist() == [
+        [39, 40, 41, 42],
+        [39, 40, -1, -1],
+        [39, 40, 41, -1],
+    ]
 
 
 def test_kept_prefix_changes_no_bit(families: dict[str, Loaded]) -> None:
