@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -26,6 +27,22 @@ def test_provenance_is_json_without_environment(monkeypatch: pytest.MonkeyPatch)
     text = json.dumps(provenance.provenance())
     assert '"torch"' in text
     assert "hf_secret" not in text
+
+
+def test_the_laps_of_a_meter_share_their_time_and_not_their_memory() -> None:
+    meter = provenance.Meter()
+    time.sleep(0.2)
+    block = bytearray(100_000_000)
+    first = meter.lap()
+    del block
+    second = meter.lap()
+    assert isinstance(first["seconds"], float)
+    assert isinstance(second["seconds"], float)
+    assert second["seconds"] < 0.15 < first["seconds"]
+    # The kernel counts pages in batches.
+    assert second["peak_bytes"] == pytest.approx(first["peak_bytes"], abs=5e6)
+    assert isinstance(first["peak_bytes"], int)
+    assert first["peak_bytes"] > 90_000_000
 
 
 def test_a_meter_sees_memory_of_its_own_time_only() -> None:

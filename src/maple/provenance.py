@@ -143,6 +143,13 @@ class Meter:
             "energy_note": note,
         }
 
+    def lap(self) -> dict[str, float | int | str | None]:
+        """`read`, and time and energy begin anew; memory goes on counting from the start."""
+        found = self.read()
+        self._start_energy = _energy_microjoules()
+        self._start = time.monotonic()
+        return found
+
 
 def _reset_peak() -> int | None:
     """Reset the kernel's peak of resident memory; the resident bytes now, None if impossible."""

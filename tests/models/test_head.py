@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers import CohereConfig, CohereForCausalLM, GraniteConfig, GraniteForCausalLM
 
@@ -57,7 +58,11 @@ def test_loss_and_gradients_equal_plain_cross_entropy(
     frozen: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(head, "_LOGIT_BYTES", 4 * 400 * 5)  # blocks of five rows
+    # Blocks of five rows; of the vocabulary, 48 words of 400 where the head is frozen.
+    monkeypatch.setattr(head, "_LOGIT_BYTES", 4 * 400 * 5)
+    monkeypatch.setattr(head, "_BLOCK_ROWS", 5)
+    monkeypatch.setattr(head, "_BLOCK_LOGITS", 5 * 48)
+    monkeypatch.setattr(head, "_LEAST_WORDS", 48)
     model = tiny.build("gemma3", tied=tied, final_logit_softcapping=cap)
     model.get_output_embeddings().requires_grad_(not frozen)
     ids = torch.randint(3, 400, (3, 11), generator=torch.Generator().manual_seed(1))
@@ -88,6 +93,34 @@ def test_loss_and_gradients_equal_plain_cross_entropy(
         torch.testing.assert_close(
             results[0][1][name], gradient, rtol=1e-5, atol=1e-5 * scale, msg=name
         )
+
+
+# PEFT 0.21 reads a property that transformers 5 renamed.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+@pytest.mark.parametrize("changes", [{}, {"final_logit_softcapping": 3.0}])
+@pytest.mark.parametrize("adapted", [False, True])
+def test_single_log_probabilities_and_best_tokens_equal_those_of_all_logits(
+    changes: dict[str, float], adapted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "_BLOCK_ROWS", 4)
+    monkeypatch.setattr(head, "_BLOCK_LOGITS", 4 * 33)
+    monkeypatch.setattr(head, "_LEAST_WORDS", 33)
+    monkeypatch.setattr(head, "_LOGIT_BYTES", 4 * 400 * 3)
+    model = tiny.build("gemma3", tied=not adapted, **changes).eval()
+    if adapted:  # no plain layer any more, so it goes the other way
+        config = LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False)
+        get_peft_model(model, config)
+    draw = torch.Generator().manual_seed(2)
+    hidden = torch.randn(11, 32, generator=draw)
+    hidden[3:5] = hidden[3] * 40  # saturated, and a tie of the whole row
+    at = torch.cat([torch.arange(11), torch.randint(0, 11, (30,), generator=draw)])
+    tokens = torch.randint(0, 400, (41,), generator=draw)
+    with torch.no_grad():
+        logits = head.final_logits(model, hidden)
+        assert head.best_tokens(model, hidden).tolist() == logits.argmax(-1).tolist()
+        found = head.token_logprobs(model, hidden, at, tokens)
+    expected = logits.double().log_softmax(-1)[at, tokens]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
 
 
 def test_no_labels_no_loss() -> None:

@@ -14,7 +14,7 @@ from maple.errors import ModelError
 from maple.models.attention import Store
 from maple.models.batching import Budget, batches
 from maple.models.encoding import Encoded
-from maple.models.head import block_rows, final_logits
+from maple.models.head import token_logprobs
 from maple.models.runner import Runner
 
 
@@ -93,12 +93,7 @@ def _picked(
     """Log-probability of each (row of hidden, token); hidden is [N, H], projected in blocks."""
     at = torch.tensor([row for row, _ in wanted], device=hidden.device)
     tokens = torch.tensor([token for _, token in wanted], device=hidden.device)
-    picked = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
-    step = block_rows(model)
-    for start in range(0, len(hidden), step):
-        logprobs = final_logits(model, hidden[start : start + step]).log_softmax(-1)
-        inside = ((at >= start) & (at < start + step)).nonzero().squeeze(1)
-        picked[inside] = logprobs[at[inside] - start, tokens[inside]]
+    picked = token_logprobs(model, hidden, at, tokens)
     if not picked.isfinite().all():
         raise ModelError(
             "the model's log-probabilities are not finite",

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maple.models.attention import Store
 from maple.models.batching import Budget, batches, waves
-from maple.models.head import final_logits
+from maple.models.head import best_tokens
 from maple.models.runner import Runner
 from maple.records import GenerateRequest, StopReason
 
@@ -75,7 +75,7 @@ class Generator:
     def _grow(self, live: list[Completion], store: Store, hidden: Tensor) -> None:
         """Add tokens until all are finished; hidden: [B, H] at the last token of each prompt."""
         while True:
-            tokens = final_logits(self._model, hidden).argmax(-1)
+            tokens = best_tokens(self._model, hidden)
             for completion, token in zip(live, tokens.tolist(), strict=True):
                 if completion.reason is None:
                     self._extend(completion, token)

@@ -6,6 +6,7 @@ Shapes: B rows, T tokens, H hidden width, V vocabulary, N positions that count.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,8 +20,13 @@ from maple.errors import ModelError
 IGNORED = -100
 """Label of positions without a loss, as in transformers."""
 
+_BLOCK_ROWS = 256
+_LEAST_WORDS = 2048
+_BLOCK_LOGITS = _BLOCK_ROWS * _LEAST_WORDS
+"""Logits of one block: 2 MiB in float32, which stay in the cache while they are worked on."""
+
 _LOGIT_BYTES = 64 * 2**20
-"""Largest block of float32 logits alive at once: 64 rows of Gemma's 262,144 words."""
+"""Largest block of float32 logits where the vocabulary is not cut: 64 rows of 262,144 words."""
 
 
 def body(model: PreTrainedModel) -> nn.Module:
@@ -35,6 +41,41 @@ def text_config(model: PreTrainedModel) -> PreTrainedConfig:
     return config
 
 
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What a family does to the products of its head.
+
+    Attributes:
+        factor: logits are products times this...
+        cap: ...then squashed into (-cap, cap) by a tanh; None for no cap.
+    """
+
+    factor: float
+    cap: float | None
+
+    def logits(self, products: Tensor) -> Tensor:
+        """Logits from products, both float32."""
+        logits = products if self.factor == 1.0 else products * self.factor
+        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
+
+    def slope(self, logits: Tensor) -> Tensor | float:
+        """Derivative of the logits by their products."""
+        return self.factor if self.cap is None else self.factor * (1 - (logits / self.cap) ** 2)
+
+
+def scaling(model: PreTrainedModel) -> Scaling:
+    """Read from the configuration how the family scales its logits."""
+    config = text_config(model)
+    factor = 1.0
+    multiplier = getattr(config, "logit_scale", None)  # Cohere
+    if multiplier is not None:
+        factor *= multiplier
+    divisor = getattr(config, "logits_scaling", None)  # Granite
+    if divisor is not None:
+        factor /= divisor
+    return Scaling(factor, getattr(config, "final_logit_softcapping", None))  # Gemma 2
+
+
 def final_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Logits as the model itself gives them: head, then the family's scaling.
 
@@ -45,22 +86,104 @@ def final_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
         [..., V] float32.
     """
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    logits: Tensor = head(hidden).float()
-    config = text_config(model)
-    scale = getattr(config, "logit_scale", None)  # Cohere multiplies
-    if scale is not None:
-        logits = logits * scale
-    divisor = getattr(config, "logits_scaling", None)  # Granite divides
-    if divisor is not None:
-        logits = logits / divisor
-    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
-    if cap is not None:
-        logits = torch.tanh(logits / cap) * cap
-    return logits
+    return scaling(model).logits(head(hidden).float())
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A head that can be taken apart: one matrix, an optional bias, a scaling."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scaling: Scaling
+
+    def blocks(self, rows: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(first word, weights [W, H], logits [R, W] float32) of each block of the vocabulary."""
+        words = max(_LEAST_WORDS, _BLOCK_LOGITS // len(rows))
+        for first in range(0, len(self.weight), words):
+            weight = self.weight[first : first + words]
+            bias = None if self.bias is None else self.bias[first : first + words]
+            products = functional.linear(rows, weight, bias).float()
+            yield first, weight, self.scaling.logits(products)
+
+
+def _plain_head(model: PreTrainedModel) -> _Head | None:
+    """The head taken apart; None where an adapter sits on it, or it is no plain linear layer."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if type(head) is not nn.Linear:
+        return None
+    return _Head(head.weight, head.bias, scaling(model))
+
+
+def token_logprobs(model: PreTrainedModel, hidden: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probabilities of single tokens, without the matrix of all logits. No gradients.
+
+    Args:
+        hidden: [N, H], states of the positions that predict a wanted token.
+        at: [M] int64, positions in `hidden`; each at least once.
+        tokens: [M] int64, the wanted token of each.
+
+    Returns:
+        [M] float32, nats.
+    """
+    head = _plain_head(model)
+    picked = torch.empty(len(at), dtype=torch.float32, device=hidden.device)
+    rows_at_once = _BLOCK_ROWS if head is not None else block_rows(model)
+    for start in range(0, len(hidden), rows_at_once):
+        rows = hidden[start : start + rows_at_once]
+        wanted = ((at >= start) & (at < start + len(rows))).nonzero().squeeze(1)
+        if head is None:
+            logprobs = final_logits(model, rows).log_softmax(-1)
+            picked[wanted] = logprobs[at[wanted] - start, tokens[wanted]]
+        else:
+            total, found = _streamed(head, rows, at[wanted] - start, tokens[wanted])
+            picked[wanted] = found - total[at[wanted] - start]
+    return picked
+
+
+def best_tokens(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """The most probable next token at each position, the first one of equals.
+
+    Args:
+        hidden: [N, H].
+
+    Returns:
+        [N] int64.
+    """
+    head = _plain_head(model)
+    if head is None:
+        return final_logits(model, hidden).argmax(-1)
+    best = hidden.new_full((len(hidden),), -torch.inf, dtype=torch.float32)
+    tokens = torch.zeros_like(best, dtype=torch.int64)
+    for first, _, logits in head.blocks(hidden):
+        highest, word = logits.max(-1)
+        better = highest > best
+        best = torch.where(better, highest, best)
+        tokens = torch.where(better, word + first, tokens)
+    return tokens
+
+
+def _streamed(head: _Head, rows: Tensor, at: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Log of the summed exponentials of each row's logits [R], and the logits (at, tokens) [M]."""
+    highest = rows.new_full((len(rows),), -torch.inf, dtype=torch.float32)
+    total = torch.zeros_like(highest)
+    found = torch.empty(len(at), dtype=torch.float32, device=rows.device)
+    for first, weight, logits in head.blocks(rows):
+        found = _gathered(found, logits, at, tokens - first, len(weight))
+        higher = torch.maximum(highest, logits.amax(-1))
+        total = total * (highest - higher).exp() + (logits - higher[:, None]).exp_().sum(-1)
+        highest = higher
+    return highest + total.log(), found
+
+
+def _gathered(found: Tensor, logits: Tensor, at: Tensor, words: Tensor, count: int) -> Tensor:
+    """`found` with the logits of the `words` that lie in a block of `count`."""
+    inside = (words >= 0) & (words < count)
+    return torch.where(inside, logits[at, words.clamp(0, count - 1)], found)
 
 
 def block_rows(model: PreTrainedModel) -> int:
-    """How many positions are projected to the vocabulary at once."""
+    """How many positions are projected to the whole vocabulary at once."""
     return max(1, _LOGIT_BYTES // (4 * int(text_config(model).vocab_size)))
 
 
@@ -93,7 +216,8 @@ def answer_loss(
 
     Only positions whose next token has a label go through the head, in blocks, so the full logits
     are never alive at once. Under a frozen head the gradient of the hidden states is computed with
-    the loss, block by block; a trainable head computes its blocks again in the backward pass.
+    the loss; a trainable head, or one with an adapter, computes its blocks again in the backward
+    pass.
 
     Args:
         hidden: [B, T, H], the body's last hidden state.
@@ -109,9 +233,10 @@ def answer_loss(
     kept = (targets != IGNORED).nonzero().squeeze(1)
     targets = targets[kept]
     rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])[kept]
-    if _is_frozen(model):
+    head = _plain_head(model)
+    if head is not None and not (head.weight.requires_grad or _has_gradient(head.bias)):
         total: Tensor = _FrozenHeadLoss.apply(  # type: ignore[no-untyped-call]
-            rows, targets, model
+            rows, targets, head
         )
     else:
         total = hidden.new_zeros((), dtype=torch.float32) + 0.0 * hidden[:0].sum()
@@ -125,22 +250,23 @@ def answer_loss(
 class _FrozenHeadLoss(torch.autograd.Function):
     """Summed cross-entropy through a head without gradients of its own: [N, H], [N] -> scalar.
 
-    What follows the loss only scales it, so the gradient is computed at once and kept in place of
-    the logits: two products with the head's weights a block instead of three.
+    What follows the loss only scales it, so the gradient is computed at once: the weighted mean of
+    the head's rows under the softmax, minus the row of the label. The mean is built up over blocks
+    of the vocabulary as in FlashAttention (Dao et al. 2022), relative to the highest logit so far:
+    two products with the head's weights in all, and no more logits than fit the cache.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, targets: Tensor, model: PreTrainedModel) -> Tensor:
-        total = rows.new_zeros((), dtype=torch.float32)
+    def forward(ctx: Any, rows: Tensor, targets: Tensor, head: _Head) -> Tensor:
+        loss = rows.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(rows)
-        for block in _blocks(model, len(targets)):
-            with torch.enable_grad():
-                part = rows[block].detach().requires_grad_()
-                loss = _block_loss(model, part, targets[block])
-            (gradient[block],) = torch.autograd.grad(loss, part)
-            total += loss.detach()
+        rows = rows.to(head.weight.dtype)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            losses, gradient[block] = _losses(head, rows[block], targets[block])
+            loss += losses.sum()
         ctx.save_for_backward(gradient)
-        return total
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
@@ -149,9 +275,28 @@ class _FrozenHeadLoss(torch.autograd.Function):
         return (gradient.float() * outer[0]).to(gradient.dtype), None, None
 
 
-def _is_frozen(model: PreTrainedModel) -> bool:
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    return not any(parameter.requires_grad for parameter in head.parameters())
+def _losses(head: _Head, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each row [R] and its gradient by the row [R, H], both float32."""
+    every = torch.arange(len(rows), device=rows.device)
+    highest = rows.new_full((len(rows),), -torch.inf, dtype=torch.float32)
+    total, found = torch.zeros_like(highest), torch.empty_like(highest)
+    mean = torch.zeros_like(rows, dtype=torch.float32)
+    for first, weight, logits in head.blocks(rows):
+        found = _gathered(found, logits, every, targets - first, len(weight))
+        higher = torch.maximum(highest, logits.amax(-1))
+        kept = (highest - higher).exp()
+        shares = (logits - higher[:, None]).exp_()
+        total = total * kept + shares.sum(-1)
+        slope = head.scaling.slope(logits)
+        weighed = shares if isinstance(slope, float) and slope == 1.0 else shares.mul_(slope)
+        mean = mean.mul_(kept[:, None]).add_(weighed.to(weight.dtype) @ weight)
+        highest = higher
+    label = head.weight[targets].float() * head.scaling.slope(found[:, None])
+    return highest + total.log() - found, mean / total[:, None] - label
+
+
+def _has_gradient(bias: Tensor | None) -> bool:
+    return bias is not None and bias.requires_grad
 
 
 def _blocks(model: PreTrainedModel, count: int) -> Iterator[slice]:

@@ -155,9 +155,9 @@ class _Worker:
         task = TASKS[cell.task]
         for part in answer(model, adapter, task, cell, examples, exemplars, done):
             lease.check()
-            cost = Cost(**meter.read(), load_seconds=load_seconds)  # type: ignore[arg-type]
+            cost = Cost(**meter.lap(), load_seconds=load_seconds)  # type: ignore[arg-type]
             self._store.put_part(cell_id, cell, part.start, _rows(part), cost)
-            meter, load_seconds = provenance.Meter(), 0.0
+            load_seconds = 0.0
             reached = part.start + len(part.examples)
             self._emit(
                 {"event": "progress", "id": cell_id, "step": reached, "steps": len(examples)}
