@@ -12,10 +12,11 @@ from torch import Tensor
 from conformance import language_model as conformance
 from maple.errors import ModelError
 from maple.models import batching, runner
-from maple.models.attention import Store
+from maple.models.attention import NOBODY, Store
 from maple.models.engine import TransformersModel
 from maple.models.files import resolve
 from maple.models.loading import Loaded, load
+from maple.models.trie import straight
 from maple.records import ChoiceRequest, GenerateRequest
 from models import tiny
 
@@ -139,17 +140,19 @@ def test_sliding_layers_hold_their_window_only(families: dict[str, Loaded]) -> N
     run = runner.Runner(families["gemma3"].model)
     with torch.inference_mode():
         prefix = run.prefix(list(range(3, 43)))
-        store, _ = run.rows(prefix, [[5, 6, 7], [8]])
-        store = Store.joined([store, run.rows(prefix, [[9, 10]])[0]], room=4)
+        store, _ = run.rows(prefix, [straight([5, 6, 7]), straight([8])])
+        store = Store.joined([store, run.rows(prefix, [straight([9, 10])])[0]], room=4)
     sliding, full = store.slot_layers
     assert full.keys is not None
     assert sliding.keys is not None
     assert full.keys.shape[:3] == (3, 2, 40 + 3 + 4)
     assert sliding.keys.shape[:3] == (3, 2, tiny.WINDOW - 1 + 3 + 4)
-    assert store.positions[:, 39:43].tolist() == [
-        [39, 40, 41, 42],
-        [39, 40, -1, -1],
-        [39, 40, 41, -1],
+    assert store.positions[:, 39:42].tolist() == [[39, 40, 41], [39, 40, 40], [39, 40, 41]]
+    hidden = (store.ends == NOBODY)[:, 39:44].tolist()
+    assert hidden == [
+        [False, False, False, False, True],
+        [False, False, True, True, True],
+        [False, False, False, True, True],
     ]
 
 

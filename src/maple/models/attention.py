@@ -1,12 +1,13 @@
 """What each token may attend to, from true positions, and the key/value store that goes with it.
 
-Rows of different lengths share a batch, and a prefix computed once is followed by a gap, so a
-token's place in the store (slot) says nothing about its place in the text (position). Masks are
-therefore built here, from positions, and given to the model whole.
+Rows of different lengths share a batch, and sequences share their beginnings, so a token's place in
+the store (slot) is not its place in the text (position). Masks are therefore built here and given
+to the model whole. A token is seen by the slots from its own on until the end of its subtree
+(`models.trie`); within a window as its position says.
 
-A position is never larger than its slot: slots are counted as they are filled, positions without
-the padding. Keys in front of all windows are therefore told by their slots, and neither copied into
-the rows of a batch nor read.
+A position is never larger than its slot: padding and other branches take slots and no positions.
+Keys in front of all windows are therefore told by their slots, and neither copied into the rows of
+a batch nor read.
 
 Shapes: B rows, Q new tokens, K slots in use.
 """
@@ -25,8 +26,11 @@ from transformers.cache_utils import CacheLayerMixin
 from maple.errors import ModelError
 from maple.models.head import body, text_config
 
-_NOWHERE = -1
-"""Position of a slot that holds padding."""
+NO_END = 2**62
+"""End of the subtree of a token that all later ones see."""
+
+NOBODY = 0
+"""End of the subtree of padding: nobody sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +49,31 @@ class AttentionKinds:
     by_type: bool
 
     def masks(
-        self, query_positions: Tensor, key_positions: Tensor, lowest: int, dtype: torch.dtype
+        self, positions: Tensor, ends: Tensor, queries: int, lowest: int, dtype: torch.dtype
     ) -> Tensor | dict[str, Tensor]:
         """What to add to the attention scores, in the form the model takes: 0 or -inf.
 
         Args:
-            query_positions: [B, Q].
-            key_positions: [B, K], of all slots in use.
-            lowest: the smallest of the query positions.
+            positions: [B, K], of all slots in use.
+            ends: [B, K], the slot behind each token's subtree.
+            queries: Q, how many of the slots, the last ones, ask.
+            lowest: the smallest of their positions.
             dtype: of the attention scores; each layer would convert a mask of another type.
 
         Returns:
             [B, 1, Q, K'], or a dict of such tensors by layer type; K' are the slots from
             `first_seen` on.
         """
+        slots = torch.arange(positions.shape[1], device=positions.device)
+        asking = slots[-queries:, None]
         masks = {}
         for kind, window in self.windows.items():
-            keys = key_positions[:, first_seen(window, lowest) :]
-            distance = query_positions[:, :, None] - keys[:, None, :]
-            hidden = (distance < 0) | (keys[:, None, :] == _NOWHERE)
+            first = first_seen(window, lowest)
+            hidden = (slots[first:] > asking) | (ends[:, None, first:] <= asking)
             if window is not None:
+                distance = positions[:, -queries:, None] - positions[:, None, first:]
                 hidden |= distance >= window
-            mask = torch.zeros(hidden.shape, dtype=dtype, device=keys.device)
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=positions.device)
             masks[kind] = mask.masked_fill_(hidden, -torch.inf)[:, None]
         return masks if self.by_type else next(iter(masks.values()))
 
@@ -195,7 +202,9 @@ class Store(Cache):
     """Keys and values of a batch, with the position of every slot.
 
     Attributes:
-        positions: [B, slots] long; -1 where a slot is empty or holds padding.
+        positions: [B, slots] int64.
+        ends: [B, slots] int64, the slot behind each token's subtree; `NOBODY` where a slot is empty
+            or holds padding.
         used: slots in use.
     """
 
@@ -218,9 +227,11 @@ class Store(Cache):
         ]
         super().__init__(layers=list(self.slot_layers))
         self.used: int = 0 if prefix is None else prefix.used
-        self.positions = torch.full((rows, slots), _NOWHERE, device=device)
+        self.positions = torch.zeros((rows, slots), dtype=torch.int64, device=device)
+        self.ends = torch.full_like(self.positions, NOBODY)
         if prefix is not None:
             self.positions[:, : self.used] = prefix.positions[:, : self.used]
+            self.ends[:, : self.used] = prefix.ends[:, : self.used]
 
     @classmethod
     def joined(cls, stores: Sequence[Store], room: int) -> Store:
@@ -239,29 +250,38 @@ class Store(Cache):
         for store in stores:
             count, slots = store.positions.shape
             whole.positions[row : row + count, :slots] = store.positions
+            whole.ends[row : row + count, :slots] = store.ends
             row += count
         return whole
 
-    def take(self, positions: Tensor, lowest: int, *, real: Tensor) -> Tensor:
-        """Note the positions of the next tokens; the positions of all slots then in use.
+    def take(
+        self, positions: Tensor, ends: Tensor, lowest: int, dtype: torch.dtype
+    ) -> Tensor | dict[str, Tensor]:
+        """Note the next tokens; the masks of their attention.
 
         Args:
             positions: [B, Q].
-            lowest: the smallest of them.
-            real: [B, Q] bool; False for padding.
+            ends: [B, Q], the slot behind each one's subtree.
+            lowest: the smallest of the positions.
+            dtype: of the attention scores.
 
         Returns:
-            [B, K].
+            As `AttentionKinds.masks`.
         """
-        end = self.used + positions.shape[1]
-        self.positions[:, self.used : end] = positions.where(real, _NOWHERE)
-        self.used = end
+        new = slice(self.used, self.used + positions.shape[1])
+        self.positions[:, new] = positions
+        self.ends[:, new] = ends
+        self.used = new.stop
         for layer in self.slot_layers:
             layer.seen = first_seen(layer.window, lowest)
-        return self.positions[:, :end]
+        known = slice(0, self.used)
+        return self.kinds.masks(
+            self.positions[:, known], self.ends[:, known], positions.shape[1], lowest, dtype
+        )
 
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but these: int64 [n]."""
         self.positions = self.positions[rows]
+        self.ends = self.ends[rows]
         for layer in self.slot_layers:
             layer.keep(rows)

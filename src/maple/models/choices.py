@@ -1,10 +1,10 @@
-"""Choice scoring: each distinct context once, only the answer's positions through the head."""
+"""Choice scoring: shared tokens once, only the positions that predict answers through the head."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -16,19 +16,7 @@ from maple.models.batching import Budget, batches
 from maple.models.encoding import Encoded
 from maple.models.head import token_logprobs
 from maple.models.runner import Runner
-
-
-@dataclass(slots=True)
-class _Row:
-    """One context to run, and the texts that are scored on it.
-
-    Choices that differ in their last token alone (the letters of a multiple-choice question)
-    share their context: `Encoded.ids` without the last token.
-    """
-
-    context: tuple[int, ...]
-    texts: list[int] = field(default_factory=list)
-    start: int = 0
+from maple.models.trie import Row, lay_out
 
 
 def score(
@@ -39,52 +27,50 @@ def score(
     Args:
         texts: all start with the tokens of `prefix`, and their answers after it.
     """
-    rows = _rows(texts)
-    plan = batches([len(row.context) - prefix.used for row in rows], prefix.used, limit)
-    scores = [0.0] * len(texts)
-    for batch in plan:
-        chosen = [rows[index] for index in batch]
-        _, hidden = runner.rows(prefix, [row.context[prefix.used :] for row in chosen])
-        for text, value in _scores(model, texts, chosen, hidden, prefix.used):
-            scores[text] = value
-    return scores
-
-
-def _rows(texts: Sequence[Encoded]) -> list[_Row]:
-    rows: dict[tuple[int, ...], _Row] = {}
+    before = prefix.used
+    # Nothing is predicted from a text's last token. Choices that differ in it alone (the letters
+    # of a multiple-choice question) have one context.
+    contexts = dict.fromkeys(text.ids[before:-1] for text in texts)
+    numbers = {context: number for number, context in enumerate(contexts)}
+    asked: list[list[int]] = [[] for _ in contexts]
     for index, text in enumerate(texts):
-        context = text.ids[:-1]
-        row = rows.setdefault(context, _Row(context, start=text.start))
-        row.texts.append(index)
-        row.start = min(row.start, text.start)
-    return list(rows.values())
+        asked[numbers[text.ids[before:-1]]].append(index)
+    rows = lay_out(list(contexts))
+    scores = [0.0] * len(texts)
+    for batch in batches([len(row.ids) for row in rows], before, limit):
+        chosen = [rows[index] for index in batch]
+        _, hidden = runner.rows(prefix, chosen)
+        for index, value in _scores(model, texts, chosen, asked, hidden, before):
+            scores[index] = value
+    return scores
 
 
 def _scores(
     model: PreTrainedModel,
     texts: Sequence[Encoded],
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
+    asked: Sequence[Sequence[int]],
     hidden: Tensor,
     before: int,
-) -> list[tuple[int, float]]:
-    """(text, its score) for each text of a batch; `hidden` starts at position `before`."""
-    gathered: list[Tensor] = []
-    wanted: list[tuple[int, int, int]] = []  # gathered position, token, text
-    total = 0
-    for index, row in enumerate(rows):
-        # The hidden state at a position predicts the token after it.
-        first, last = row.start - 1, len(row.context)
-        gathered.append(hidden[index, first - before : last - before])
-        for number in row.texts:
-            answer = texts[number].ids[texts[number].start :]
-            at = total + texts[number].start - row.start
-            wanted += [(at + offset, token, number) for offset, token in enumerate(answer)]
-        total += last - first
-    values = _picked(model, torch.cat(gathered), [(at, token) for at, token, _ in wanted])
-    parts: dict[int, list[float]] = {}
-    for (_, _, number), value in zip(wanted, values, strict=True):
-        parts.setdefault(number, []).append(value)
-    return [(number, math.fsum(part)) for number, part in parts.items()]
+) -> Iterator[tuple[int, float]]:
+    """(text, its score) for each text of a batch; `hidden` starts behind the prefix."""
+    places: dict[tuple[int, int], int] = {}  # (row, token): its number among those that predict
+    wanted: list[tuple[int, int]] = []
+    owners: list[tuple[int, int]] = []
+    for number, row in enumerate(rows):
+        for context, path in row.paths.items():
+            for index in asked[context]:
+                text = texts[index]
+                # The hidden state at a position predicts the token after it.
+                predicting = path[text.start - 1 - before :]
+                answer = text.ids[text.start :]
+                for token, at in zip(answer, predicting, strict=True):
+                    wanted.append((places.setdefault((number, at), len(places)), token))
+                owners.append((index, len(answer)))
+    where = torch.tensor(list(places), device=hidden.device)
+    values = iter(_picked(model, hidden[where[:, 0], where[:, 1]], wanted))
+    for index, count in owners:
+        yield index, math.fsum(islice(values, count))
 
 
 def _picked(

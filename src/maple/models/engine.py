@@ -19,6 +19,7 @@ from maple.models.head import body, check_head, final_logits, text_config
 from maple.models.loading import Loaded
 from maple.models.proving import PROBES, check_layers, first_linear
 from maple.models.runner import Runner
+from maple.models.trie import straight
 from maple.records import (
     ChoiceRequest,
     ChoiceResponse,
@@ -135,9 +136,9 @@ class TransformersModel:
     def _probe(self) -> Tensor:
         """Log-probabilities of the token after each probe prompt: [8, V] float32."""
         texts = encode(self._tokenizer, [("", probe, None) for probe in PROBES], self._bos)
-        rows = [text.ids for text in texts]
+        rows = [straight(text.ids) for text in texts]
         _, hidden = self._runner.rows(self._prefix(()), rows)
-        last = torch.stack([hidden[index, len(row) - 1] for index, row in enumerate(rows)])
+        last = torch.stack([hidden[index, len(row.ids) - 1] for index, row in enumerate(rows)])
         return final_logits(self._model, last).log_softmax(-1)
 
     def _prefix(self, ids: tuple[int, ...]) -> Store:

@@ -13,6 +13,7 @@ from maple.models.attention import Store
 from maple.models.batching import Budget, batches, waves
 from maple.models.head import best_tokens
 from maple.models.runner import Runner
+from maple.models.trie import straight
 from maple.records import GenerateRequest, StopReason
 
 _CONTEXT = 4
@@ -65,10 +66,10 @@ class Generator:
         for wave in waves(batches(lengths, extra, limit), lengths, extra, limit):
             stores, hidden = [], []
             for batch in wave:
-                rows = [completions[index].prompt[prefix.used :] for index in batch]
+                rows = [straight(completions[index].prompt[prefix.used :]) for index in batch]
                 store, states = self._runner.rows(prefix, rows)
                 stores.append(store)
-                hidden += [states[index, len(row) - 1] for index, row in enumerate(rows)]
+                hidden += [states[index, len(row.ids) - 1] for index, row in enumerate(rows)]
             live = [completions[index] for batch in wave for index in batch]
             self._grow(live, Store.joined(stores, room), torch.stack(hidden))
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from maple.models.attention import Store, attention_kinds
+from maple.models.attention import NO_END, NOBODY, Store, attention_kinds
 from maple.models.head import body
+from maple.models.trie import Row
 
 _PREFIX_BLOCK = 512
 """Prefix tokens of one forward pass. Bounds the mask of a long prefix, and what is computed in
@@ -31,47 +32,54 @@ class Runner:
         """Keys and values of a prefix: one row of len(ids) slots."""
         store = Store(self._kinds, self._model.device, rows=1, slots=len(ids))
         for start in range(0, len(ids), _PREFIX_BLOCK):
-            block = ids[start : start + _PREFIX_BLOCK]
-            positions = torch.arange(start, start + len(block))[None]
-            self._forward(
-                store, torch.tensor(block)[None], positions, torch.ones_like(positions).bool()
-            )
+            block = torch.tensor(ids[start : start + _PREFIX_BLOCK])[None]
+            positions = torch.arange(start, start + block.shape[1])[None]
+            self._forward(store, block, positions, torch.full_like(positions, NO_END))
         return store
 
-    def rows(self, prefix: Store, rows: Sequence[Sequence[int]]) -> tuple[Store, Tensor]:
+    def rows(self, prefix: Store, rows: Sequence[Row]) -> tuple[Store, Tensor]:
         """Run rows that all continue `prefix`.
 
         Args:
-            rows: token ids after the prefix, at least one each.
+            rows: tokens after the prefix, at least one each.
 
         Returns:
-            Their store, and hidden states [B, S, H]; padding is on the right.
+            Their store, and hidden states [B, S, H] in the order of each row's tokens; padding is
+            on the right.
         """
         before = prefix.used
-        longest = max(map(len, rows))
-        lengths = torch.tensor([len(row) for row in rows])[:, None]
-        ids = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in rows])
-        offsets = torch.arange(longest)[None]
-        # Padding repeats the last token's position, so that no query is left without a key:
-        # its output would be NaN, which no mask hides from the layers above.
-        positions = before + torch.minimum(offsets, lengths - 1)
+        longest = max(len(row.ids) for row in rows)
+        ids, positions, ends = [], [], []
+        for row in rows:
+            padding = longest - len(row.ids)
+            # A query without a key would give NaN, which no mask hides from the layers above:
+            # padding asks from the place of a token that it sees.
+            seen = max(
+                depth for depth, end in zip(row.depths, row.ends, strict=True) if end is None
+            )
+            ids.append([*row.ids, *[row.ids[-1]] * padding])
+            positions.append([before + depth for depth in (*row.depths, *[seen] * padding)])
+            slots = [NO_END if end is None else before + end for end in row.ends]
+            ends.append([*slots, *[NOBODY] * padding])
         store = Store(self._kinds, self._model.device, len(rows), before + longest, prefix)
-        return store, self._forward(store, ids, positions, offsets < lengths)
+        tensors = (torch.tensor(values) for values in (ids, positions, ends))
+        return store, self._forward(store, *tensors)
 
     def step(self, store: Store, ids: Tensor, positions: Tensor) -> Tensor:
         """Run one more token of each row: ids and positions [B]; hidden states [B, H]."""
-        real = torch.ones_like(positions, dtype=torch.bool)
-        return self._forward(store, ids[:, None], positions[:, None], real[:, None])[:, 0]
+        positions = positions[:, None]
+        return self._forward(store, ids[:, None], positions, torch.full_like(positions, NO_END))[
+            :, 0
+        ]
 
-    def _forward(self, store: Store, ids: Tensor, positions: Tensor, real: Tensor) -> Tensor:
+    def _forward(self, store: Store, ids: Tensor, positions: Tensor, ends: Tensor) -> Tensor:
         device = self._model.device
         lowest = int(positions.min())
         positions = positions.to(device)
-        keys = store.take(positions, lowest, real=real.to(device))
         output = self._body(
             input_ids=ids.to(device),
             position_ids=positions,
-            attention_mask=self._kinds.masks(positions, keys, lowest, self._model.dtype),
+            attention_mask=store.take(positions, ends.to(device), lowest, self._model.dtype),
             past_key_values=store,
             use_cache=True,
         )

@@ -1,0 +1,71 @@
+"""Shared beginnings once, and every token sees exactly the tokens before it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maple.models import trie
+
+BEGINNINGS = st.lists(st.integers(0, 2), max_size=3).map(
+    lambda parts: [token for part in parts for token in [part] * 9]
+)
+SEQUENCES = st.lists(
+    st.tuples(BEGINNINGS, st.lists(st.integers(0, 2), min_size=1, max_size=6)).map(
+        lambda parts: (*parts[0], *parts[1])
+    ),
+    min_size=1,
+    max_size=30,
+    unique=True,
+)
+
+
+def seen(row: trie.Row, index: int) -> list[int]:
+    """The tokens that a token attends to, by the rule of the masks."""
+    return [at for at, end in enumerate(row.ends) if at <= index and (end is None or index < end)]
+
+
+@given(SEQUENCES)
+def test_each_token_sees_its_own_sequence(sequences: list[tuple[int, ...]]) -> None:
+    rows = trie.lay_out(sequences)
+    assert sorted(number for row in rows for number in row.paths) == list(range(len(sequences)))
+    for row in rows:
+        assert row.ends[0] is None
+        assert len(row.paths) == 1 or len(row.ids) <= 512
+        covered = set()
+        for number, path in row.paths.items():
+            assert tuple(row.ids[index] for index in path) == sequences[number]
+            for depth, index in enumerate(path):
+                assert row.depths[index] == depth
+                assert seen(row, index) == list(path[: depth + 1])
+            covered |= set(path)
+        assert covered == set(range(len(row.ids)))
+
+
+def test_shared_tokens_run_once() -> None:
+    passage = tuple(range(20))
+    sequences = [(*passage, 50, 61), (*passage, 50, 62), (*passage, 51), (7, 8)]
+    branched, alone = trie.lay_out(sequences)
+    assert alone == trie.Row((7, 8), (0, 1), (None, None), {3: (0, 1)})
+    assert branched.ids == (*passage, 50, 61, 62, 51)
+    assert branched.depths == (*passage, 20, 21, 21, 20)
+    assert branched.ends == (*[None] * 20, 23, 22, 23, 24)
+    assert branched.paths[1] == (*passage, 20, 22)
+
+
+def test_labels_and_long_rows_are_not_worth_sharing(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [(1, 2, 3, 4, 5, 6, 7, number) for number in range(3)]
+    assert len(trie.lay_out(few)) == 3
+    many = [(*range(8), number, number) for number in range(20, 30)]
+    assert [len(row.paths) for row in trie.lay_out(many)] == [10]
+    monkeypatch.setattr(trie, "_MOST_TOKENS", 14)
+    assert [len(row.paths) for row in trie.lay_out(many)] == [3, 3, 3, 1]
+
+
+def test_a_sequence_may_begin_another() -> None:
+    short, long = tuple(range(9)), tuple(range(12))
+    (row,) = trie.lay_out([long, short])
+    assert row.ids == long
+    assert row.paths == {1: tuple(range(9)), 0: tuple(range(12))}
+    assert row.ends == (*[None] * 9, 12, 12, 12)
