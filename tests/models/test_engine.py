@@ -24,12 +24,15 @@ SHOTS = "question: the quick fox?\nanswer: yes\n\nquestion: perché no?\nanswer:
 
 
 def requests(seed: int = 0, count: int = 7) -> list[ChoiceRequest]:
-    """Some with the shared prefix, some with another, some without; lengths beyond the window."""
+    """Some with the shared prefix, some with another, some without; passages that several ask
+    about; lengths beyond the window."""
     draw = random.Random(seed)  # noqa: S311 - texts, no secrets
     words = tiny.TEXT.split()
+    passages = ["", *(" ".join(draw.choices(words, k=size)) + "\n" for size in (6, 15, 25))]
     made = []
     for _ in range(count):
-        prompt = "question: " + " ".join(draw.choices(words, k=draw.randint(1, 30)))
+        prompt = draw.choice(passages) + "question: "
+        prompt += " ".join(draw.choices(words, k=draw.randint(1, 30)))
         choices = tuple(" " + " ".join(draw.choices(words, k=draw.randint(1, 4))) for _ in range(3))
         prefix = draw.choice([SHOTS, SHOTS, SHOTS * 2, ""])
         made.append(ChoiceRequest(prefix, prompt + "\nanswer:", choices))
@@ -48,11 +51,17 @@ def plain_logprob(base: Loaded, text: str, answer: str) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("seed", "count"), [(0, 7), (1, 7), pytest.param(5, 300, marks=pytest.mark.full)]
+)
 def test_choices_equal_plain_forward_passes(
-    families: dict[str, Loaded], engines: dict[str, TransformersModel], family: str, seed: int
+    families: dict[str, Loaded],
+    engines: dict[str, TransformersModel],
+    family: str,
+    seed: int,
+    count: int,
 ) -> None:
-    asked = requests(seed)
+    asked = requests(seed, count)
     for request, response in zip(asked, engines[family].choice_logprobs(asked, None), strict=True):
         for choice, value, count in zip(
             request.choices, response.logprobs, response.n_tokens, strict=True
