@@ -103,12 +103,12 @@ def ours(asked: list[Request], model: str, bits: int, adapter: Path | None) -> d
         generated = engine.generate(asked, adapter)
         measured = meter.read()
         answers = [response.text.strip() for response in generated]
-    return {**measured, "answers": answers, "operations": _operations(engine, asked, answers)}
+    return {**measured, "answers": answers, "operations": _operations(loaded, asked, answers)}
 
 
-def _operations(engine: Any, asked: list[Request], answers: list[Any]) -> float:
+def _operations(loaded: Any, asked: list[Request], answers: list[Any]) -> float:
     """2 x body parameters x distinct tokens + 2 x vocabulary x width x predicting positions."""
-    tokenizer, model = engine._tokenizer, engine._model
+    tokenizer, model = loaded.tokenizer, loaded.model
     head = model.get_output_embeddings().weight.shape
     body = sum(
         module.in_features * module.out_features

@@ -138,11 +138,28 @@ def test_batches_and_waves_change_no_answer(
 
 def test_waves_fill_the_store() -> None:
     lengths = [10, 9, 8, 3, 2]
-    plan = batching.batches(lengths, 5, batching.Budget(20, 50))
+
+    def limit(store: int) -> batching.Budget:
+        return batching.Budget(20, store, ((None, 1),))
+
+    plan = batching.batches(lengths, 4, 1, limit(50))
     assert plan == [[0, 1], [2, 3], [4]]
-    waves = batching.waves(plan, lengths, 5, batching.Budget(20, 60))
-    assert waves == [[[0, 1], [2, 3]], [[4]]]
-    assert batching.waves(plan, lengths, 5, batching.Budget(20, 1)) == [[batch] for batch in plan]
+    assert batching.waves(plan, lengths, 4, 1, limit(60)) == [[[0, 1], [2, 3]], [[4]]]
+    assert batching.waves(plan, lengths, 4, 1, limit(1)) == [[batch] for batch in plan]
+
+
+def test_the_budget_counts_what_windows_show(families: dict[str, Loaded]) -> None:
+    model = families["gemma3"].model
+    found = batching.budget(model, runner.Runner(model).kinds)
+    token = 2 * 2 * 8 * 4  # keys and values, heads, width, float32: of one layer of each kind
+    assert dict(found.windows) == {None: token, tiny.WINDOW: token}
+    with torch.inference_mode():
+        run = runner.Runner(model)
+        store, _ = run.rows(run.prefix(list(range(3, 43))), [straight([5, 6, 7])] * 2)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in store.slot_layers)  # type: ignore[union-attr]
+    limit = batching.Budget(found.new_tokens, held, found.windows)
+    assert limit.rows(40, 3) == 2
+    assert batching.Budget(found.new_tokens, held - 1, found.windows).rows(40, 3) == 1
 
 
 def test_sliding_layers_hold_their_window_only(families: dict[str, Loaded]) -> None:

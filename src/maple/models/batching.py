@@ -7,38 +7,64 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
+from maple.models.attention import AttentionKinds
 from maple.models.head import text_config
 
 _MAX_TOKENS = 4096
 """New tokens of a batch, padding included; past a thousand a CPU gains nothing, a GPU little."""
 
 _MAX_STORE_BYTES = 2**30
-"""Keys and values of a batch, the shared prefix counted once a row."""
+"""Keys and values of the rows that are in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one batch may take: new tokens, and tokens kept in the key/value store."""
+    """What rows that run together may take.
+
+    Attributes:
+        new_tokens: of one forward pass.
+        store_bytes: of their keys and values, the shared prefix counted once a row.
+        windows: for each kind of layer its window, None for all tokens, and the bytes of a token in
+            all layers of that kind.
+    """
 
     new_tokens: int
-    stored_tokens: int
+    store_bytes: int
+    windows: tuple[tuple[int | None, int], ...]
+
+    def rows(self, before: int, own: int) -> int:
+        """Rows that fit the store, at least one.
+
+        Args:
+            before: tokens of the prefix, of which a window shows the latest.
+            own: slots of each row behind it.
+        """
+        row = sum(
+            size * (own + (before if window is None else min(before, window - 1)))
+            for window, size in self.windows
+        )
+        return max(1, self.store_bytes // row)
 
 
-def budget(model: PreTrainedModel) -> Budget:
+def budget(model: PreTrainedModel, kinds: AttentionKinds) -> Budget:
     """The budget for a base; depends on its shape and precision alone."""
     config = text_config(model)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token_bytes = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
-    return Budget(_MAX_TOKENS, max(1, _MAX_STORE_BYTES // token_bytes))
+    layer = 2 * heads * width * model.dtype.itemsize
+    windows = tuple(
+        (window, layer * kinds.layers.count(kind)) for kind, window in kinds.windows.items()
+    )
+    return Budget(_MAX_TOKENS, _MAX_STORE_BYTES, windows)
 
 
-def batches(lengths: Sequence[int], extra: int, limit: Budget) -> list[list[int]]:
+def batches(lengths: Sequence[int], before: int, room: int, limit: Budget) -> list[list[int]]:
     """Rows of similar length together, the longest first.
 
     Args:
         lengths: new tokens of each row.
-        extra: slots each row needs beside them: the prefix before, the room for answers after.
+        before: tokens of the prefix.
+        room: slots that each row needs behind them, for tokens generated later.
         limit: of one batch; a single row may exceed it.
 
     Returns:
@@ -48,7 +74,7 @@ def batches(lengths: Sequence[int], extra: int, limit: Budget) -> list[list[int]
     plan: list[list[int]] = []
     while order:
         longest = lengths[order[0]]
-        rows = min(limit.new_tokens // longest, limit.stored_tokens // (longest + extra))
+        rows = min(limit.new_tokens // longest, limit.rows(before, longest + room))
         rows = max(1, rows)
         plan.append(order[:rows])
         order = order[rows:]
@@ -56,19 +82,19 @@ def batches(lengths: Sequence[int], extra: int, limit: Budget) -> list[list[int]
 
 
 def waves(
-    plan: Sequence[list[int]], lengths: Sequence[int], extra: int, limit: Budget
+    plan: Sequence[list[int]], lengths: Sequence[int], before: int, room: int, limit: Budget
 ) -> list[list[list[int]]]:
     """Batches of `batches` whose rows stay in memory together and then grow a token a step.
 
     A step reads all weights whatever the number of its rows, so there should be few steps.
     """
     grouped: list[list[list[int]]] = []
-    rows = slots = 0
+    rows = most = 0
     for batch in plan:
-        # The first batch of a wave has the longest rows, as the plan is in order.
-        if not grouped or (rows + len(batch)) * slots > limit.stored_tokens:
+        if not grouped or rows + len(batch) > most:
             grouped.append([])
-            rows, slots = 0, lengths[batch[0]] + extra
+            # The first batch of a wave has the longest rows, as the plan is in order.
+            rows, most = 0, limit.rows(before, lengths[batch[0]] + room)
         grouped[-1].append(batch)
         rows += len(batch)
     return grouped

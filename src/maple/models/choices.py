@@ -37,7 +37,7 @@ def score(
         asked[numbers[text.ids[before:-1]]].append(index)
     rows = lay_out(list(contexts))
     scores = [0.0] * len(texts)
-    for batch in batches([len(row.ids) for row in rows], before, limit):
+    for batch in batches([len(row.ids) for row in rows], before, 0, limit):
         chosen = [rows[index] for index in batch]
         _, hidden = runner.rows(prefix, chosen)
         for index, value in _scores(model, texts, chosen, asked, hidden, before):

@@ -55,7 +55,7 @@ class TransformersModel:
         check_head(loaded.model)
         self._runner = Runner(loaded.model)
         self._generator = Generator(self._runner, loaded.model, loaded.tokenizer)
-        self._limit = budget(loaded.model)
+        self._limit = budget(loaded.model, self._runner.kinds)
         self._kept: tuple[tuple[int, tuple[int, ...]], Store] | None = None
         self._base_probes: Tensor | None = None
 

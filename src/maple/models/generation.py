@@ -62,8 +62,8 @@ class Generator:
         """
         lengths = [len(completion.prompt) - prefix.used for completion in completions]
         room = max(completion.request.max_new_tokens for completion in completions) - 1
-        extra = prefix.used + room
-        for wave in waves(batches(lengths, extra, limit), lengths, extra, limit):
+        plan = batches(lengths, prefix.used, room, limit)
+        for wave in waves(plan, lengths, prefix.used, room, limit):
             stores, hidden = [], []
             for batch in wave:
                 rows = [straight(completions[index].prompt[prefix.used :]) for index in batch]

@@ -21,16 +21,20 @@ vain: keys after a query, or before its window."""
 
 
 class Runner:
-    """Runs token ids through the body of a model with masks built from true positions."""
+    """Runs token ids through the body of a model with masks of our own.
+
+    Attributes:
+        kinds: how its layers attend.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._kinds = attention_kinds(model)
+        self.kinds = attention_kinds(model)
         self._body = body(model)
 
     def prefix(self, ids: Sequence[int]) -> Store:
         """Keys and values of a prefix: one row of len(ids) slots."""
-        store = Store(self._kinds, self._model.device, rows=1, slots=len(ids))
+        store = Store(self.kinds, self._model.device, rows=1, slots=len(ids))
         for start in range(0, len(ids), _PREFIX_BLOCK):
             block = torch.tensor(ids[start : start + _PREFIX_BLOCK])[None]
             positions = torch.arange(start, start + block.shape[1])[None]
@@ -61,7 +65,7 @@ class Runner:
             positions.append([before + depth for depth in (*row.depths, *[seen] * padding)])
             slots = [NO_END if end is None else before + end for end in row.ends]
             ends.append([*slots, *[NOBODY] * padding])
-        store = Store(self._kinds, self._model.device, len(rows), before + longest, prefix)
+        store = Store(self.kinds, self._model.device, len(rows), before + longest, prefix)
         tensors = (torch.tensor(values) for values in (ids, positions, ends))
         return store, self._forward(store, *tensors)
 
