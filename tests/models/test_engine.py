@@ -16,7 +16,7 @@ from maple.models.attention import NOBODY, Store
 from maple.models.engine import TransformersModel
 from maple.models.files import resolve
 from maple.models.loading import Loaded, load
-from maple.models.trie import straight
+from maple.models.trie import lay_out, straight
 from maple.records import ChoiceRequest, GenerateRequest
 from models import tiny
 
@@ -118,7 +118,9 @@ def test_batches_and_waves_change_no_answer(
         GenerateRequest(SHOTS * (1 + index % 2), request.prompt, ("\n",), 3 + 5 * (index % 4))
         for index, request in enumerate(requests(3, count=11))
     ]
+    asked += asked[:2]  # XQuAD asks some questions twice
     whole = TransformersModel(families[family]).generate(asked, None)
+    assert whole[-2:] == whole[:2]
     assert len({response.n_tokens for response in whole}) > 3
     monkeypatch.setattr(batching, "_MAX_TOKENS", 60)
     monkeypatch.setattr(batching, "_MAX_STORE_BYTES", 256 * 2**10)
@@ -138,14 +140,16 @@ def test_batches_and_waves_change_no_answer(
 
 def test_waves_fill_the_store() -> None:
     lengths = [10, 9, 8, 3, 2]
+    sequences = [[10], [8, 7, 7], [8], [3], [2]]
 
     def limit(store: int) -> batching.Budget:
         return batching.Budget(20, store, ((None, 1),))
 
     plan = batching.batches(lengths, 4, 1, limit(50))
     assert plan == [[0, 1], [2, 3], [4]]
-    assert batching.waves(plan, lengths, 4, 1, limit(60)) == [[[0, 1], [2, 3]], [[4]]]
-    assert batching.waves(plan, lengths, 4, 1, limit(1)) == [[batch] for batch in plan]
+    assert batching.waves(plan, sequences, 4, 1, limit(6 * 15)) == [[[0, 1], [2, 3]], [[4]]]
+    assert batching.waves(plan, sequences, 4, 1, limit(7 * 15)) == [[[0, 1], [2, 3], [4]]]
+    assert batching.waves(plan, sequences, 4, 1, limit(1)) == [[batch] for batch in plan]
 
 
 def test_the_budget_counts_what_windows_show(families: dict[str, Loaded]) -> None:
@@ -162,24 +166,33 @@ def test_the_budget_counts_what_windows_show(families: dict[str, Loaded]) -> Non
     assert batching.Budget(found.new_tokens, held - 1, found.windows).rows(40, 3) == 1
 
 
-def test_sliding_layers_hold_their_window_only(families: dict[str, Loaded]) -> None:
+def test_sequences_are_gathered_from_their_rows(families: dict[str, Loaded]) -> None:
     run = runner.Runner(families["gemma3"].model)
+    trunk = list(range(20, 30))
+    (row,) = lay_out([[*trunk, 31, 32], [*trunk, 33]])
     with torch.inference_mode():
         prefix = run.prefix(list(range(3, 43)))
-        store, _ = run.rows(prefix, [straight([5, 6, 7]), straight([8])])
-        store = Store.joined([store, run.rows(prefix, [straight([9, 10])])[0]], room=4)
+        one, _ = run.rows(prefix, [row])
+        other, _ = run.rows(prefix, [straight([9, 10])])
+        kept = [layer.keys for layer in one.slot_layers]
+        branches = [(one, 0, [40 + index for index in row.paths[number]]) for number in (1, 0)]
+        store = Store.gathered([*branches, (other, 0, [40, 41])], room=4)
     sliding, full = store.slot_layers
     assert full.keys is not None
     assert sliding.keys is not None
-    assert full.keys.shape[:3] == (3, 2, 40 + 3 + 4)
-    assert sliding.keys.shape[:3] == (3, 2, tiny.WINDOW - 1 + 3 + 4)
-    assert store.positions[:, 39:42].tolist() == [[39, 40, 41], [39, 40, 40], [39, 40, 41]]
-    hidden = (store.ends == NOBODY)[:, 39:44].tolist()
-    assert hidden == [
-        [False, False, False, False, True],
-        [False, False, True, True, True],
-        [False, False, False, True, True],
-    ]
+    assert full.keys.shape[:3] == (3, 2, 40 + 12 + 4)
+    # Sliding layers hold what a window shows of the prefix.
+    assert sliding.keys.shape[:3] == (3, 2, tiny.WINDOW - 1 + 12 + 4)
+    for layer, keys in zip((sliding, full), kept, strict=True):
+        assert keys is not None
+        assert layer.keys is not None
+        at = 50 - layer.first
+        torch.testing.assert_close(layer.keys[0, :, at], keys[0, :, at + 2], rtol=0, atol=0)
+        torch.testing.assert_close(layer.keys[1, :, : at + 2], keys[0, :, : at + 2], rtol=0, atol=0)
+    assert [layer.keys for layer in (*one.slot_layers, *other.slot_layers)] == [None] * 4
+    assert store.positions[0, 38:51].tolist() == list(range(38, 51))
+    hidden = (store.ends == NOBODY)[:, 41:53].tolist()
+    assert [line.index(True) for line in hidden] == [10, 11, 1]
 
 
 def test_kept_prefix_changes_no_bit(families: dict[str, Loaded]) -> None:

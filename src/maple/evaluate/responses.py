@@ -19,7 +19,7 @@ from maple.records import (
     Prompted,
 )
 
-PART_ITEMS = 32
+PART_ITEMS = 64
 """Items answered in one call and persisted together.
 
 Parts start at multiples of this number, so that what is batched with what does not depend on where

@@ -169,21 +169,24 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             self.keys = self.keys[rows]
             self.values = self.values[rows]
 
-    def move_from(self, layers: Sequence[_SlotLayer], used: int) -> None:
-        """Take over the rows of other batches behind the same prefix, which are emptied."""
+    def move_from(self, branches: Sequence[tuple[_SlotLayer, int, Tensor]], used: int) -> None:
+        """Take over single sequences of other batches: (layer, row, slots behind the prefix)."""
+        before = self.used - self.first
         for name in ("keys", "values"):
-            parts: list[Tensor] = [getattr(layer, name) for layer in layers]
-            _, heads, _, width = parts[0].shape
-            store = parts[0].new_zeros(self._rows, heads, self._slots - self.first, width)
-            row = 0
-            for layer, part in zip(layers, parts, strict=True):
-                store[row : row + len(part), :, : part.shape[2]] = part
-                row += len(part)
-                setattr(layer, name, None)
+            row: Tensor = getattr(branches[0][0], name)[0]
+            store = row.new_zeros(self._rows, len(row), self._slots - self.first, row.shape[2])
+            for number, (layer, source, slots) in enumerate(branches):
+                row = getattr(layer, name)[source]
+                store[number, :, :before] = row[:, :before]
+                store[number, :, before : before + len(slots)] = row[:, slots - self.first]
             setattr(self, name, store)
         self.used = used
         self._prefix = None
         self.is_initialized = True
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self.keys = self.values = None
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """(slots seen, offset), as transformers asks; masks are ours, so it only checks sizes."""
@@ -234,24 +237,36 @@ class Store(Cache):
             self.ends[:, : self.used] = prefix.ends[:, : self.used]
 
     @classmethod
-    def joined(cls, stores: Sequence[Store], room: int) -> Store:
-        """The rows of several batches behind one prefix, with room for more tokens a row.
+    def gathered(cls, branches: Sequence[tuple[Store, int, Sequence[int]]], room: int) -> Store:
+        """Single sequences of several batches behind one prefix, each in a row of its own.
 
         The batches are emptied, layer by layer, so that no more than a layer exists twice.
+
+        Args:
+            branches: (batch, row, slots of the sequence's tokens behind the prefix).
+            room: slots to keep free in each row.
         """
-        used = max(store.used for store in stores)
-        rows = sum(len(store.positions) for store in stores)
-        one = stores[0]
-        whole = cls(one.kinds, one.positions.device, rows, used + room, one.prefix)
+        one = branches[0][0]
+        assert one.prefix is not None  # noqa: S101 - for the type checker: batches have one
+        before, device = one.prefix.used, one.positions.device
+        used = before + max(len(slots) for _, _, slots in branches)
+        whole = cls(one.kinds, device, len(branches), used + room, one.prefix)
+        places = [torch.tensor(slots, device=device) for _, _, slots in branches]
+        sources = list({id(store): store for store, _, _ in branches}.values())
         for number, layer in enumerate(whole.slot_layers):
-            layer.move_from([store.slot_layers[number] for store in stores], used)
+            taken = [
+                (store.slot_layers[number], row, slots)
+                for (store, row, _), slots in zip(branches, places, strict=True)
+            ]
+            layer.move_from(taken, used)
+            for store in sources:
+                store.slot_layers[number].clear()
         whole.used = used
-        row = 0
-        for store in stores:
-            count, slots = store.positions.shape
-            whole.positions[row : row + count, :slots] = store.positions
-            whole.ends[row : row + count, :slots] = store.ends
-            row += count
+        for row, slots in enumerate(places):
+            # Without padding and other branches a token's position is its slot.
+            own = slice(before, before + len(slots))
+            whole.positions[row, own] = torch.arange(before, own.stop, device=device)
+            whole.ends[row, own] = NO_END
         return whole
 
     def take(

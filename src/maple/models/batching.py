@@ -82,19 +82,29 @@ def batches(lengths: Sequence[int], before: int, room: int, limit: Budget) -> li
 
 
 def waves(
-    plan: Sequence[list[int]], lengths: Sequence[int], before: int, room: int, limit: Budget
+    plan: Sequence[list[int]],
+    sequences: Sequence[Sequence[int]],
+    before: int,
+    room: int,
+    limit: Budget,
 ) -> list[list[list[int]]]:
-    """Batches of `batches` whose rows stay in memory together and then grow a token a step.
+    """Batches of `batches` whose sequences stay in memory together and then grow a token a step.
 
     A step reads all weights whatever the number of its rows, so there should be few steps.
+
+    Args:
+        plan: from `batches`.
+        sequences: of each row, the lengths of the sequences that branch in it.
+        before, room, limit: as there.
     """
     grouped: list[list[list[int]]] = []
-    rows = most = 0
+    rows = longest = 0
     for batch in plan:
-        if not grouped or rows + len(batch) > most:
+        lengths = [length for row in batch for length in sequences[row]]
+        longest = max(longest, *lengths)
+        if not grouped or rows + len(lengths) > limit.rows(before, longest + room):
             grouped.append([])
-            # The first batch of a wave has the longest rows, as the plan is in order.
-            rows, most = 0, limit.rows(before, lengths[batch[0]] + room)
+            rows, longest = 0, max(lengths)
         grouped[-1].append(batch)
-        rows += len(batch)
+        rows += len(lengths)
     return grouped

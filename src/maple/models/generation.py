@@ -13,7 +13,7 @@ from maple.models.attention import Store
 from maple.models.batching import Budget, batches, waves
 from maple.models.head import best_tokens
 from maple.models.runner import Runner
-from maple.models.trie import straight
+from maple.models.trie import lay_out
 from maple.records import GenerateRequest, StopReason
 
 _CONTEXT = 4
@@ -60,18 +60,30 @@ class Generator:
         Args:
             completions: their prompts all start with the tokens of `prefix`, and go beyond it.
         """
-        lengths = [len(completion.prompt) - prefix.used for completion in completions]
+        before = prefix.used
         room = max(completion.request.max_new_tokens for completion in completions) - 1
-        plan = batches(lengths, prefix.used, room, limit)
-        for wave in waves(plan, lengths, prefix.used, room, limit):
-            stores, hidden = [], []
+        asked: dict[tuple[int, ...], list[Completion]] = {}
+        for completion in completions:
+            asked.setdefault(completion.prompt[before:], []).append(completion)
+        prompts = list(asked)
+        rows = lay_out(prompts)
+        plan = batches([len(row.ids) for row in rows], before, 0, limit)
+        growing = [
+            [len(path) for number, path in row.paths.items() for _ in asked[prompts[number]]]
+            for row in rows
+        ]
+        for wave in waves(plan, growing, before, room, limit):
+            live, branches, hidden = [], [], []
             for batch in wave:
-                rows = [straight(completions[index].prompt[prefix.used :]) for index in batch]
-                store, states = self._runner.rows(prefix, rows)
-                stores.append(store)
-                hidden += [states[index, len(row.ids) - 1] for index, row in enumerate(rows)]
-            live = [completions[index] for batch in wave for index in batch]
-            self._grow(live, Store.joined(stores, room), torch.stack(hidden))
+                chosen = [rows[index] for index in batch]
+                store, states = self._runner.rows(prefix, chosen)
+                for place, row in enumerate(chosen):
+                    for number, path in row.paths.items():
+                        for completion in asked[prompts[number]]:
+                            live.append(completion)
+                            branches.append((store, place, [before + index for index in path]))
+                            hidden.append(states[place, path[-1]])
+            self._grow(live, Store.gathered(branches, room), torch.stack(hidden))
 
     def _grow(self, live: list[Completion], store: Store, hidden: Tensor) -> None:
         """Add tokens until all are finished; hidden: [B, H] at the last token of each prompt."""
