@@ -251,6 +251,20 @@ def test_an_adapter_of_another_base(tmp_path: Path) -> None:
         folder=tmp_path,
     )
     adapter = tmp_path / made.stdout.strip()
+    config = (adapter / "adapter_config.json").read_text(encoding="utf-8")
+    for broken, message in (
+        ("{}", "names no peft_type"),
+        (config.replace('"r": 16', '"r": 64'), "says r = 64, but"),
+    ):
+        assert broken != config
+        (adapter / "adapter_config.json").write_text(broken, encoding="utf-8")
+        found = refused(
+            tmp_path,
+            *("evaluate", "scripted:hash", "--adapter", adapter, "--task", "xcopa"),
+            *("--dataset", "mini", "--subset", "en"),
+        )
+        assert message in found
+    (adapter / "adapter_config.json").write_text(config, encoding="utf-8")
     note = json.loads((adapter / "maple.json").read_text(encoding="utf-8"))
     note["base"] = "sha256:0"
     (adapter / "maple.json").write_text(json.dumps(note), encoding="utf-8")
@@ -266,3 +280,14 @@ def test_an_adapter_of_another_base(tmp_path: Path) -> None:
         *("--dataset", "mini", "--subset", "en"),
     )
     assert "nowhere" in found
+
+
+def test_an_old_terminal_and_a_full_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "maple", "languages"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=ascii_only, capture_output=True, check=True)
+    assert b"\\x" in done.stdout
+    with Path("/dev/full").open("wb") as full:
+        failed = subprocess.run([*command, "--json"], stdout=full, stderr=-1, check=False)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith(b"error: cannot write the output: No space left")

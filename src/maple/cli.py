@@ -7,11 +7,14 @@ mistake in the input, 130 interrupted. Heavy imports are inside the commands, so
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -40,7 +43,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")
 Data = Annotated[
     Path | None, typer.Option(help="Folder with release files; without it, the hub is read.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Results folder; default out/<name of the study>.")]
+Out = Annotated[Path | None, typer.Option(help="Results folder; default out/<study or command>.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Items a subset; may be raised later.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Model = Annotated[
@@ -264,12 +267,30 @@ def init(
 
 def main() -> None:
     """Entry point of the `maple` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of languages and answers of models must not fail on an old terminal.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except MapleError as error:
-        stderr.print("error:", style="bold red", end=" ")
-        stderr.print(str(error), markup=False)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        # Files are the store's business, which names them; this is a full disk behind stdout.
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        # What is left in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(f"cannot write the output: {error.strerror}")
+
+
+def _fail(message: str) -> NoReturn:
+    stderr.print("error:", style="bold red", end=" ")
+    stderr.print(message, markup=False)
+    sys.exit(2)
 
 
 def _load(path: Path) -> Study:
@@ -329,6 +350,9 @@ def _execute(
         raise typer.Exit(130) from None
     if report_after:
         _report(store, as_json)
+    now = store.plan()
+    if now is None or now.evals != plan.grid.evals or now.train != plan.grid.train:
+        stderr.print("another sweep has changed this study: the report shows it as it is now")
     for cell_id, message in outcome.failed.items():
         stderr.print(f"failed: {cell_id}: {message}", markup=False, style="red")
     stderr.print(

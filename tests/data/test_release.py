@@ -72,6 +72,21 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_jsonl(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"a": "x\\ud800y"}', "half of a pair"),
+        (b'{"a": "x\\uDC00"}', "half of a pair"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_json_reads_and_nobody_can_write(tmp_path: Path, text: bytes, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"a": "\\ud83d\\ude00"}\n' + text)
+    with pytest.raises(DataError, match=rf"a\.jsonl:2: .*{message}"):
+        read_jsonl(path)
+
+
 @pytest.mark.usefixtures("no_privileges")
 def test_missing_permissions_are_named(tmp_path: Path) -> None:
     path = tmp_path / "locked" / "a.jsonl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 
 from maple.analysis import frames
 from maple.errors import StoreError
+from maple.models.adapter_files import WEIGHTS_FILE
 from maple.records import Unit
+from maple.report import build, summary
 from maple.report.gathered import gather
 from maple.store import Store
 from maple.sweep.plan import Plan, Todo
+from maple.sweep.progress import progress
 from maple.sweep.run import Outcome, run, score_missing
 from maple.sweep.unit import run_unit
 from sweep.studies import InProcess, content, planned, results, swept
@@ -247,8 +251,66 @@ def test_two_names_of_one_prompt_are_one_cell_in_two_tables(tmp_path: Path) -> N
             macro = gathered.macro(table, line)
             assert macro is not None
             assert macro.complete
+    titles = [table.title for table in gathered.tables if table.setting.task == "xquad"]
+    assert set(titles) == {"xquad (prompt native)", "xquad (prompt english)"}
+    shown = summary(store)
+    assert [row["prompt"] for row in shown.rows] == ["native"] * 2 + ["english"] * 2 + [
+        "native"
+    ] * 2 + ["english"] * 2
+    assert shown.cells[2][0] == "xcopa (prompt english)"
+    page = build(store).read_text(encoding="utf-8")
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(names) == len(set(names))
     prompts = gathered.cells.filter(eval_id=english[0], is_primary=True)["prompt"].to_list()
     assert prompts == ["native", "english"]
+
+
+def test_a_lower_limit_compares_the_same_items(tmp_path: Path) -> None:
+    swept(content(r=[4]), tmp_path, limit=12)
+    _, plan, store = swept(content(r=[4, 8]), tmp_path, limit=6)
+    gathered = gather(store)
+    assert {result.score.n for result in gathered.results.cells.values()} == {6}
+    assert gathered.answers["n"].unique().to_list() == [6]
+    assert {store.count(name, cell) for name, cell in plan.grid.evals.items()} == {6, 12}
+
+
+def test_status_counts_what_the_plan_wants(tmp_path: Path) -> None:
+    study = content(subsets=["eng_Latn"], train_bits=[4])
+    _, plan, store = swept(study, tmp_path, limit=5)
+    assert {row.status for row in progress(store)} == {"done"}
+    assert {row.items for row in progress(store) if row.kind == "eval"} == {"5 of 5"}
+    planned(study, tmp_path, limit=9)
+    states = {row.kind: (row.status, row.items) for row in progress(store)}
+    assert states == {"train": ("done", ""), "eval": ("pending", "5 of 9")}
+    swept(study, tmp_path, limit=9)
+    name, cell = next(iter(plan.grid.evals.items()))
+    store.eval_path(name, cell).unlink()
+    assert [row.id for row in progress(store) if row.status == "pending"] == [name]
+
+
+def test_a_lost_adapter_is_trained_again(tmp_path: Path) -> None:
+    _, plan, store = swept(content(), tmp_path)
+    before = results(tmp_path)
+    lost, cut = (name for name, cell in plan.grid.train.items() if cell.method != "none")
+    (store.train_folder(lost) / WEIGHTS_FILE).unlink()
+    path = store.train_folder(cut) / WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[:100])
+    assert {row.id for row in progress(store) if row.status == "pending"} == {lost, cut}
+    outcome, _, _ = swept(content(), tmp_path)
+    assert set(outcome.done) == {lost, cut}
+    assert results(tmp_path) == before
+
+
+def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
+    swept(content(), tmp_path / "out")
+    with pytest.raises(StoreError, match=r"results of study 'scripted', this is 'other'"):
+        planned({**content(), "name": "other"}, tmp_path / "out")
+    own = tmp_path / "mine"
+    own.mkdir()
+    (own / "study.toml").write_text("# mine", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"has a study\.toml of its own"):
+        planned(content(), own)
+    assert (own / "study.toml").read_text(encoding="utf-8") == "# mine"
 
 
 def test_what_a_hub_name_stood_for_is_never_forgotten(tmp_path: Path) -> None:

@@ -100,8 +100,10 @@ def cells(store: Store, plan: PlanFile) -> pl.DataFrame:
 def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
     """The score of every answered item of every eval cell, with the item's cluster.
 
+    Within the plan's limit: cells that were answered further are cut to the same items.
+
     Returns:
-        Columns SCORES; per cell and metric in item order, as many items as are stored.
+        Columns SCORES; per cell and metric in item order.
 
     Raises:
         StoreError: a file cannot be read, or a score belongs to no stored item.
@@ -117,8 +119,10 @@ def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
         cell = plan.evals[score.eval_id]
         if cell.items not in items:
             items[cell.items] = _clusters(store, cell)
-        scored = cast("pl.DataFrame", pl.from_arrow(table)).join(
-            items[cell.items], on="example_id", how="left", maintain_order="left"
+        scored = (
+            cast("pl.DataFrame", pl.from_arrow(table))
+            .head(plan.limit or len(table))
+            .join(items[cell.items], on="example_id", how="left", maintain_order="left")
         )
         if scored["cluster_id"].null_count():
             stray = scored.filter(pl.col("cluster_id").is_null())["example_id"][0]
@@ -148,7 +152,7 @@ def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
     for eval_id, cell in plan.evals.items():
         if cell.decoding == "choices" or not _has_answers(store.eval_record(eval_id, cell)):
             continue
-        table = store.finished(eval_id, cell).to_pylist()
+        table = store.finished(eval_id, cell).slice(0, plan.limit).to_pylist()
         if not table:
             continue
         reasons = [row["stop_reason"] for row in table]
@@ -208,7 +212,7 @@ def curves(store: Store, plan: PlanFile) -> pl.DataFrame:
         if cell.method == "none" or not path.exists():
             continue
         # A training that runs at this moment may be in the middle of its last line.
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        whole = path.read_bytes().rpartition(b"\n")[0]
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 step = json.loads(line)

@@ -99,6 +99,15 @@ def _content(path: Path, name: str) -> bytes:
 def _object(text: bytes, where: str) -> Mapping[str, object]:
     try:
         value = json.loads(text.decode("utf-8"))
+        if b"\\ud" in text.lower():  # half of an escaped pair can be read, and never written
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: an escaped character is half of a pair (\\ud800 to \\udfff alone)",
+            "mend the file, or leave the row out",
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"{where}: not JSON, nested too deeply") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{where}: not UTF-8 at byte {error.start} of the line", "convert the file to UTF-8"

@@ -7,6 +7,7 @@ the shapes in their weight file. No torch: the plan stage asks before anything i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -40,8 +41,14 @@ def check_adapter(folder: Path, base: BaseModel) -> None:
         ModelError: PEFT's files are missing or unreadable, `maple.json` names another base or
             tokenizer, or (without one) the tensors do not fit the base.
     """
-    read_json(folder / CONFIG_FILE, f"adapter {folder}")
+    config = read_json(folder / CONFIG_FILE, f"adapter {folder}")
+    if not isinstance(config.get("peft_type"), str):
+        raise ModelError(
+            f"adapter {folder}: {CONFIG_FILE} names no peft_type",
+            "expected the files that PEFT's save_pretrained writes",
+        )
     shapes = weight_shapes(folder)
+    _check_rank(folder, config, shapes)
     if (folder / BASE_FILE).is_file():
         note = read_json(folder / BASE_FILE, f"adapter {folder}")
         if note.get("base") != base.identity or note.get("tokenizer") != base.tokenizer:
@@ -66,6 +73,21 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
         raise ModelError(f"adapter {folder}: cannot read {path.name}: {error}") from error
+
+
+def _check_rank(
+    folder: Path, config: Mapping[str, object], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    """The rank that the configuration states is the one of LoRA's matrices."""
+    if config["peft_type"] != "LORA" or config.get("rank_pattern"):
+        return
+    for name, shape in shapes.items():
+        if ".lora_A." in name and shape[0] != config.get("r"):
+            raise ModelError(
+                f"adapter {folder}: {CONFIG_FILE} says r = {config.get('r')}, but {name} in "
+                f"{WEIGHTS_FILE} has {shape[0]} rows",
+                "the two files are of different adapters; copy both from the same folder",
+            )
 
 
 def _check_shapes(folder: Path, shapes: dict[str, tuple[int, ...]], base: BaseModel) -> None:

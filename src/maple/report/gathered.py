@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -12,7 +13,7 @@ from maple.analysis import frames
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell
-from maple.report.labels import cell_label, subset_label
+from maple.report.labels import cell_label, plural, subset_label
 from maple.store import PlanFile, Record, Store
 
 
@@ -46,6 +47,7 @@ class Table:
         rules: language rules of the metric by subset.
         primary: whether the setting's metric is the task's primary one.
         anchor: names the table in file names and links; distinct within a study.
+        title: the task, and how it was asked where the study asks it in several ways.
     """
 
     setting: Setting
@@ -54,6 +56,7 @@ class Table:
     rules: dict[str, str] = field(hash=False)
     primary: bool
     anchor: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +145,28 @@ def _tables(plan: PlanFile) -> tuple[Table, ...]:
                 {plan.evals[score.eval_id].subset: score.rules for score in scores},
                 primary[setting],
                 name if taken[name] == 1 else f"{name}-{taken[name]}",
+                _title(setting, groups),
             )
         )
     return tuple(tables)
+
+
+def _title(setting: Setting, settings: Iterable[Setting]) -> str:
+    """ "xcopa", or "xcopa (prompt english, 4 exemplars)" beside others that differ in it."""
+    told = {
+        "dataset": f"dataset {setting.dataset}",
+        "prompt": f"prompt {setting.prompt}",
+        "n_shot": plural(setting.n_shot, "exemplar"),
+        "exemplar_seed": f"exemplar seed {setting.exemplar_seed}",
+        "max_new_tokens": f"at most {setting.max_new_tokens} tokens",
+    }
+    others = [other for other in settings if other.task == setting.task]
+    differing = [
+        text
+        for name, text in told.items()
+        if any(getattr(other, name) != getattr(setting, name) for other in others)
+    ]
+    return f"{setting.task} ({', '.join(differing)})" if differing else setting.task
 
 
 def _lines(plan: PlanFile, evals: dict[str, EvalCell]) -> tuple[Line, ...]:

@@ -264,7 +264,7 @@ def _generated(
 ) -> list[tuple[str, Sequence[tuple[str, str]], dict[str, str]]]:
     return [
         (
-            f"{table.setting.task}: {_with_base(gathered, line.base_name, line.label)}",
+            f"{table.title}: {_with_base(gathered, line.base_name, line.label)}",
             tuple(line.evals.items()),
             table.subsets,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maple.analysis.estimates import Estimate
@@ -25,7 +24,7 @@ def summary(gathered: Gathered) -> tuple[Sentence, ...]:
     return (
         Sentence("", _compared(gathered)),
         Sentence("", _progress(gathered)),
-        *(_outcome(gathered, table, tables) for table in tables),
+        *(_outcome(gathered, table) for table in tables),
     )
 
 
@@ -70,7 +69,7 @@ def _progress(gathered: Gathered) -> str:
     return "; ".join(parts) + "."
 
 
-def _outcome(gathered: Gathered, table: Table, tables: Sequence[Table]) -> Sentence:
+def _outcome(gathered: Gathered, table: Table) -> Sentence:
     compared = []
     waiting = 0
     for line in table.lines:
@@ -81,9 +80,7 @@ def _outcome(gathered: Gathered, table: Table, tables: Sequence[Table]) -> Sente
             waiting += 1
         else:
             compared.append((line, macro.delta))
-    about = f"{table.setting.task} ({table.setting.metric})"
-    if sum(other.setting.task == table.setting.task for other in tables) > 1:
-        about += f", prompt {table.setting.prompt}, {table.setting.n_shot} exemplars"
+    about = f"{table.title}, {table.setting.metric}"
     if not compared:
         return Sentence(f"{about}:", "nothing to compare with an untuned base in every language.")
     compared.sort(key=lambda pair: pair[1].value)

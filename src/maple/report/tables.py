@@ -64,7 +64,7 @@ class TableView:
     """
 
     anchor: str
-    task: str
+    title: str
     metric: str
     primary: bool
     columns: tuple[ColumnView, ...]
@@ -78,7 +78,7 @@ def table_view(gathered: Gathered, table: Table) -> TableView:
     """A setting's table, ready to be printed."""
     return TableView(
         anchor=table.anchor,
-        task=table.setting.task,
+        title=table.title,
         metric=table.setting.metric,
         primary=table.primary,
         columns=tuple(_column(gathered, table, subset) for subset in table.subsets),
@@ -194,8 +194,6 @@ def _sizes(gathered: Gathered, table: Table) -> str:
     clusters = labels.spread([score.clusters for score in scores])
     limit = gathered.plan.limit
     limited = "no limit" if limit is None else f"limit {limit}"
-    if limit is not None and max(items) > limit:
-        limited += " in the last run, more were answered before"
     return f"{labels.spread(items)} items a subset in {clusters} clusters, {limited}"
 
 

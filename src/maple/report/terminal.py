@@ -45,7 +45,7 @@ def summary(store: Store) -> Summary:
             done = len(macro.subsets) if macro is not None else 0
             cells.append(
                 (
-                    table.setting.task,
+                    table.title,
                     table.setting.metric,
                     line.base_name,
                     line.label,
@@ -57,6 +57,9 @@ def summary(store: Store) -> Summary:
             rows.append(
                 {
                     "task": table.setting.task,
+                    "dataset": table.setting.dataset,
+                    "prompt": table.setting.prompt,
+                    "n_shot": table.setting.n_shot,
                     "metric": table.setting.metric,
                     "base": line.base_name,
                     "cell": line.label,

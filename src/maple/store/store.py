@@ -73,6 +73,10 @@ class Store:
         path = self.items_path(task, subset, content)
         return schemas.examples(files.read_table(path, schemas.ITEMS))
 
+    def count_items(self, task: str, subset: str, content: str) -> int:
+        """How many examples `items` holds, from its footer alone."""
+        return files.count_rows(self.items_path(task, subset, content))
+
     def put_rows(self, source: str, content: str, rows: Sequence[InstructionRow]) -> None:
         """Store training rows once, under the hash of their content."""
         path = self.items_path("sources", source, content)
@@ -207,9 +211,12 @@ class Store:
     # The plan and the index
 
     def put_plan(self, plan: PlanFile, study: bytes) -> None:
-        """Write plan.json and the study file it came from."""
-        files.write_bytes(self.root / "study.toml", study)
+        """Write plan.json and the study file it came from.
+
+        In this order: a study.toml without a plan.json is a user's own.
+        """
         files.write_bytes(self.root / "plan.json", plan.to_bytes())
+        files.write_bytes(self.root / "study.toml", study)
 
     def plan(self) -> PlanFile | None:
         """plan.json; None where the folder has none.

@@ -5,13 +5,15 @@ Defaults that the paper does not state are marked `# not from the paper`.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-_ALPHA_RULE = re.compile(r"(\d+(?:\.\d+)?)?r")
+_ALPHA_RULE = re.compile(r"([0-9]+(?:\.[0-9]+)?)?r")
+
+_LARGEST_ALPHA = 1e6
+"""Far above any use; guards against a slip that would train nothing but infinities."""
 
 Positive = Annotated[int, Field(ge=1)]
 Rank = Annotated[int, Field(ge=1, le=1024)]
@@ -29,8 +31,8 @@ def _alpha(value: str | float) -> str | float:
     if isinstance(value, str) and not _ALPHA_RULE.fullmatch(value):
         raise ValueError('expected a rule such as "2r" or "r", or a number')
     factor = float(value.removesuffix("r") or 1) if isinstance(value, str) else value
-    if not 0 < factor < math.inf:
-        raise ValueError("expected a factor or a number above 0")
+    if not 0 < factor <= _LARGEST_ALPHA:
+        raise ValueError(f"expected a factor or a number above 0, at most {_LARGEST_ALPHA:g}")
     return value
 
 
@@ -56,13 +58,17 @@ class TrainSection(_Section):
     r: Annotated[list[Rank], Field(min_length=1), AfterValidator(_distinct)]
     lora_alpha: Annotated[str | float, AfterValidator(_alpha)]
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # not from the paper
-    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    target_modules: (
+        Literal["all-linear"] | Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+    ) = "all-linear"
     train_bits: Annotated[
         list[Literal[4, 8, 16, 32]], Field(min_length=1), AfterValidator(_distinct)
     ]
-    epochs: Annotated[float, Field(gt=0)] = 1.0  # not from the paper
-    batch_size: Positive = 16  # not from the paper; examples per optimiser step
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4  # not from the paper
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0  # not from the paper
+    batch_size: Annotated[int, Field(ge=1, le=2**20)] = (
+        16  # not from the paper; examples per optimiser step
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-4  # not from the paper
     scheduler: Literal["linear", "cosine", "constant"] = "linear"  # not from the paper
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03  # not from the paper
     weight_decay: Annotated[float, Field(ge=0)] = 0.0  # not from the paper
@@ -98,6 +104,15 @@ class EvaluateSection(_Section):
     exemplar_seed: Seed = 0
     limit: Positive | None = None
     task: Annotated[list[TaskSection], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _asks_once(self) -> EvaluateSection:
+        for index, task in enumerate(self.task):
+            if task in self.task[:index]:
+                raise ValueError(
+                    f"task[{index}] ({task.name}) repeats an earlier [[evaluate.task]]"
+                )
+        return self
 
 
 class Study(_Section):

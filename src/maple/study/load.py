@@ -57,6 +57,8 @@ def load(path: Path, catalogue: Catalogue) -> Study:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{path}: is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise StudyError(f"{path}: is not valid TOML: nested too deeply") from error
     return validate(content, catalogue, where=str(path))
 
 

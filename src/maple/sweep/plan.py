@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from maple import provenance
+from maple.errors import StoreError
 from maple.models import files
+from maple.models.adapter_files import WEIGHTS_FILE
 from maple.prompts.literals import reviewed
 from maple.records import EvalCell, EvalWork, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
@@ -66,6 +68,7 @@ def make(
         StoreError: the store cannot hold the results.
     """
     earlier = store.plan()
+    _check_folder(store, earlier, study)
     locks = dict(earlier.locks) if earlier else {}
     checked = check(study, folder, locks)
     trained = train_cells(
@@ -91,11 +94,28 @@ def make(
     return plan
 
 
+def _check_folder(store: Store, earlier: PlanFile | None, study: Study) -> None:
+    """Raises StoreError if the folder is somebody else's: another study's, or none of results."""
+    if earlier is None:
+        if (store.root / "study.toml").exists():
+            raise StoreError(
+                f"{store.root}: has a study.toml of its own, expected a folder for results",
+                "choose another --out",
+            )
+        return
+    name = earlier.study.get("name")
+    if name != study.name:
+        raise StoreError(
+            f"{store.root}: holds the results of study {name!r}, this is {study.name!r}",
+            "choose another --out, or give the study that name to replace it",
+        )
+
+
 def commit(plan: Plan, store: Store, study_text: bytes) -> None:
     """Write the plan, its items and its training rows: from here on the store is enough."""
     if plan.adapter is not None:
         for name, cell in plan.grid.train.items():
-            if cell.method == EXTERNAL and not is_done(store.train_record(name)):
+            if cell.method == EXTERNAL and not is_trained(store, name):
                 bring_in(store, name, cell, plan.adapter)
     for drawn in plan.checked.drawn:
         store.put_rows(drawn.data.source, drawn.data.content, drawn.rows)
@@ -118,7 +138,7 @@ class Todo:
         """Adapters not trained yet."""
         for name, cell in self._plan.grid.train.items():
             made_here = cell.method not in {"none", EXTERNAL}
-            if made_here and not is_done(self._store.train_record(name)):
+            if made_here and not is_trained(self._store, name):
                 yield TrainWork(name, cell)
 
     def evals(self) -> Iterator[EvalWork]:
@@ -235,6 +255,18 @@ def is_answered(store: Store, eval_id: str, cell: EvalCell, items: int) -> bool:
     return store.count(eval_id, cell) >= items
 
 
+def is_trained(store: Store, train_id: str) -> bool:
+    """Whether a train cell is done and its adapter is there, as long as it was."""
+    record = store.train_record(train_id)
+    if record is None or not is_done(record):
+        return False
+    try:
+        size = (store.train_folder(train_id) / WEIGHTS_FILE).stat().st_size
+    except OSError:
+        return False
+    return record.outcome is None or size == record.outcome.adapter_bytes
+
+
 def is_done(record: Record | None, items: int = 0) -> bool:
     """Whether a cell's record stands for a finished cell with at least `items` answers."""
     return record is not None and record.status == "done" and (record.n or 0) >= items
@@ -274,7 +306,7 @@ def notes(checked: Checked) -> list[str]:
     for asked in checked.asked:
         where = f"{asked.subset.task}/{asked.subset.subset}"
         found += [f"{where}: {remark}." for remark in asked.remarks]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _file(plan: Plan) -> PlanFile:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from maple.records import EvalCell, TrainCell
 from maple.store import PlanFile, Record, Store
+from maple.sweep.plan import is_answered, is_trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class CellStatus:
 
     Attributes:
         status: "done", "failed", "running" (under a live lease) or "pending".
-        items: answered items of an eval cell; "" for a train cell.
+        items: answered and wanted items of an eval cell, "32 of 50"; "" for a train cell.
         what: the cell in words, and the first line of the reason where it failed.
     """
 
@@ -47,12 +48,17 @@ def progress(store: Store) -> list[CellStatus]:
     for name, cell in plan.train.items():
         if cell.method != "none":
             record = store.train_record(name)
-            found.append(_status(store, "train", name, record, describe_train(cell), ""))
+            whole = is_trained(store, name)
+            found.append(_status(store, "train", name, record, whole, describe_train(cell), ""))
+    sizes: dict[str, int] = {}
     for name, asked in plan.evals.items():
+        if asked.items not in sizes:
+            sizes[asked.items] = store.count_items(asked.task, asked.subset, asked.items)
+        wanted = min(sizes[asked.items], plan.limit or sizes[asked.items])
         record = store.eval_record(name, asked)
-        what = describe_eval(plan, asked)
-        items = str(store.answered(name, asked))
-        found.append(_status(store, "eval", name, record, what, items))
+        whole = is_answered(store, name, asked, wanted)
+        items = f"{store.answered(name, asked)} of {wanted}"
+        found.append(_status(store, "eval", name, record, whole, describe_eval(plan, asked), items))
     return found
 
 
@@ -75,11 +81,18 @@ def describe_eval(plan: PlanFile, cell: EvalCell) -> str:
 
 
 def _status(
-    store: Store, kind: str, name: str, record: Record | None, what: str, items: str
+    store: Store,
+    kind: str,
+    name: str,
+    record: Record | None,
+    whole: bool,
+    what: str,
+    items: str,
 ) -> CellStatus:
+    """`whole`: everything that the plan wants of the cell is there."""
     if store.holder(name) is not None:
         return CellStatus(kind, name, "running", items, what)
-    if record is None:
+    if record is None or (record.status == "done" and not whole):
         return CellStatus(kind, name, "pending", items, what)
     if record.failure is not None:
         what += f" - {record.failure.message.splitlines()[0]}"

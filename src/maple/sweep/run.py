@@ -13,7 +13,7 @@ from maple.evaluate.scores import score
 from maple.protocols import Executor
 from maple.records import EvalCell, Failure, TrainCell, Unit
 from maple.store import Store
-from maple.sweep.plan import Plan, Todo, is_answered, is_done
+from maple.sweep.plan import Plan, Todo, is_answered, is_trained
 from maple.sweep.unit import death_record
 from maple.tasks import TASKS
 
@@ -183,7 +183,7 @@ class _Watch:
 
     def _is_done(self, name: str) -> bool:
         if name in self._plan.grid.train:
-            return is_done(self._store.train_record(name))
+            return is_trained(self._store, name)
         cell = self._plan.grid.evals[name]
         return is_answered(self._store, name, cell, self._plan.items(cell))
 

@@ -29,7 +29,7 @@ from maple.records import (
     Unit,
 )
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
-from maple.sweep.plan import is_answered, is_done
+from maple.sweep.plan import is_answered, is_trained
 from maple.tasks import TASKS
 
 Emit = Callable[[Mapping[str, object]], None]
@@ -58,7 +58,7 @@ class _Worker:
 
     def train(self, work: TrainWork) -> None:
         cell_id = work.train_id
-        lease = self._claim(cell_id, lambda: is_done(self._store.train_record(cell_id)))
+        lease = self._claim(cell_id, lambda: is_trained(self._store, cell_id))
         if lease is None:
             return
         with lease:
@@ -79,7 +79,7 @@ class _Worker:
             wanted = len(self._examples(work))
             return is_answered(self._store, cell_id, cell, wanted)
 
-        if work.adapter and not is_done(self._store.train_record(work.adapter)):
+        if work.adapter and not is_trained(self._store, work.adapter):
             # Failed just now, or in somebody else's hands: whoever planned this unit sees to it.
             self._emit({"event": "busy", "id": cell_id})
             return
