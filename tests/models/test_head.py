@@ -123,6 +123,15 @@ def test_single_log_probabilities_and_best_tokens_equal_those_of_all_logits(
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_token_is_chosen_from_broken_logits(value: float) -> None:
+    model = tiny.build("llama")
+    hidden = torch.randn(3, 32)
+    hidden[1, 4] = value
+    with torch.no_grad(), pytest.raises(ModelError, match="not finite"):
+        head.best_tokens(model, hidden)
+
+
 def test_no_labels_no_loss() -> None:
     model = tiny.build("llama")
     hidden = torch.randn(2, 4, 32, requires_grad=True)

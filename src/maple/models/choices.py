@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from maple.errors import ModelError
 from maple.models.attention import Store
 from maple.models.batching import Budget, batches
 from maple.models.encoding import Encoded
-from maple.models.head import token_logprobs
+from maple.models.head import check_finite, token_logprobs
 from maple.models.runner import Runner
 from maple.models.trie import Row, lay_out
 
@@ -80,9 +79,5 @@ def _picked(
     at = torch.tensor([row for row, _ in wanted], device=hidden.device)
     tokens = torch.tensor([token for _, token in wanted], device=hidden.device)
     picked = token_logprobs(model, hidden, at, tokens)
-    if not picked.isfinite().all():
-        raise ModelError(
-            "the model's log-probabilities are not finite",
-            "its activations overflow at this precision; choose other bits",
-        )
+    check_finite(picked)
     return [float(value) for value in picked.tolist()]

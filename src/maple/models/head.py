@@ -149,10 +149,15 @@ def best_tokens(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
     Returns:
         [N] int64.
+
+    Raises:
+        ModelError: a logit that decides is infinite or no number.
     """
     head = _plain_head(model)
     if head is None:
-        return final_logits(model, hidden).argmax(-1)
+        best, tokens = final_logits(model, hidden).max(-1)
+        check_finite(best)
+        return tokens
     best = hidden.new_full((len(hidden),), -torch.inf, dtype=torch.float32)
     tokens = torch.zeros_like(best, dtype=torch.int64)
     for first, _, logits in head.blocks(hidden):
@@ -160,7 +165,21 @@ def best_tokens(model: PreTrainedModel, hidden: Tensor) -> Tensor:
         better = highest > best
         best = torch.where(better, highest, best)
         tokens = torch.where(better, word + first, tokens)
+    check_finite(best)
     return tokens
+
+
+def check_finite(values: Tensor) -> None:
+    """Refuse logits or log-probabilities that overflowed: any answer made of them would be noise.
+
+    Raises:
+        ModelError: a value is infinite or no number.
+    """
+    if not values.isfinite().all():
+        raise ModelError(
+            "the model's log-probabilities are not finite",
+            "its activations overflow at this precision, or weights are broken; choose other bits",
+        )
 
 
 def _streamed(head: _Head, rows: Tensor, at: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

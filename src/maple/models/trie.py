@@ -37,10 +37,10 @@ class Row:
     paths: dict[int, tuple[int, ...]]
 
 
-def straight(ids: Sequence[int], number: int = 0) -> Row:
-    """A row of one sequence."""
+def straight(ids: Sequence[int]) -> Row:
+    """A row of one sequence, whose number is 0."""
     indices = tuple(range(len(ids)))
-    return Row(tuple(ids), indices, (None,) * len(ids), {number: indices})
+    return Row(tuple(ids), indices, (None,) * len(ids), {0: indices})
 
 
 def lay_out(sequences: Sequence[Sequence[int]]) -> list[Row]:
@@ -78,9 +78,7 @@ def _row(sequences: Sequence[Sequence[int]], group: Sequence[int]) -> Row:
     path: list[int] = []
     for number in group:
         sequence = sequences[number]
-        shared = sum(
-            1 for _ in takewhile(lambda p: ids[p[0]] == p[1], zip(path, sequence, strict=False))
-        )
+        shared = _shared([ids[index] for index in path], sequence)
         for index in path[shared:]:
             ends[index] = len(ids)
         path = path[:shared]
