@@ -135,17 +135,18 @@ def peer(
     import torch
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
+    from transformers import BitsAndBytesConfig
 
     from maple.provenance import Meter
 
     quantised: dict[str, Any] = {}
     if bits == 4:
-        quantised = {
-            "load_in_4bit": True,
-            "bnb_4bit_quant_type": "nf4",
-            "bnb_4bit_use_double_quant": True,
-            "bnb_4bit_compute_dtype": "bfloat16",
-        }
+        quantised["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
     harness = HFLM(
         pretrained=resolve(model).path,
         dtype=torch.bfloat16,
