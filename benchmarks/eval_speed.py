@@ -135,25 +135,35 @@ def peer(
     import torch
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
-    from transformers import BitsAndBytesConfig
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     from maple.provenance import Meter
 
-    quantised: dict[str, Any] = {}
+    path = resolve(model).path
+    options: dict[str, Any] = {"peft": None if adapter is None else str(adapter)}
+    pretrained: Any = path
     if bits == 4:
-        quantised["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
+        # HFLM 0.4.13 hands on no quantization_config, so it is given a model that is loaded.
+        pretrained = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=torch.bfloat16,
+            quantization_config=BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=torch.bfloat16,
+            ),
+        ).eval()
+        if adapter is not None:
+            pretrained = PeftModel.from_pretrained(pretrained, str(adapter)).eval()
+        options = {"tokenizer": path}
     harness = HFLM(
-        pretrained=resolve(model).path,
+        pretrained=pretrained,
         dtype=torch.bfloat16,
         device="cpu",
         batch_size=batch_size,
-        peft=None if adapter is None else str(adapter),
-        **quantised,
+        **options,
     )
 
     def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
