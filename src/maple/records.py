@@ -78,6 +78,7 @@ class ChoiceResponse:
     Attributes:
         logprobs: per choice, natural-log probability in nats, summed over its tokens; <= 0.
         n_tokens: per choice, tokens scored; at least 1.
+        greedy: per choice, no other token was more probable at any of its places.
         n_prompt_tokens: tokens before the first choice's answer, BOS included.
         prompt_head: ids of the first eight prompt tokens.
         prompt_tail: ids of the last eight prompt tokens.
@@ -85,6 +86,7 @@ class ChoiceResponse:
 
     logprobs: tuple[float, ...]
     n_tokens: tuple[int, ...]
+    greedy: tuple[bool, ...]
     n_prompt_tokens: int
     prompt_head: tuple[int, ...]
     prompt_tail: tuple[int, ...]

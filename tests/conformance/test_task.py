@@ -38,7 +38,7 @@ def _answer(
     if task.kind == "generate":
         return GenerateResponse(f" {text}", "stop", 3, 9, (), ())
     logprobs = tuple(-1.0 if i == index else -1e6 for i in range(len(example.choices)))
-    return ChoiceResponse(logprobs, tuple(1 for _ in logprobs), 9, (), ())
+    return ChoiceResponse(logprobs, (1,) * len(logprobs), (False,) * len(logprobs), 9, (), ())
 
 
 def test_the_table_names_its_tasks() -> None:

@@ -242,6 +242,48 @@ def test_choices_that_share_their_context_run_once(engines: dict[str, Transforme
     assert together.logprobs == pytest.approx(apart, abs=1e-5)
 
 
+def test_tokens_are_scored_as_they_come(
+    families: dict[str, Loaded], engines: dict[str, TransformersModel]
+) -> None:
+    base, model = families["gemma3"], engines["gemma3"]
+    draw = random.Random(8)  # noqa: S311 - tokens, no secrets
+    shots = [draw.randrange(3, 400) for _ in range(90)]
+    pairs = [
+        (
+            [
+                1,
+                *shots[: draw.choice([0, 90])],
+                *draw.choices(range(3, 400), k=draw.randint(1, 60)),
+            ],
+            draw.choices(range(3, 400), k=draw.randint(1, 3)),
+        )
+        for _ in range(40)
+    ]
+    for index, (context, continuation) in enumerate(pairs):
+        with torch.no_grad():
+            ids = torch.tensor([[*context, *continuation]])
+            logprobs = base.model(input_ids=ids).logits.log_softmax(-1)[0, len(context) - 1 : -1]
+        if index % 4 == 0:  # one that the model would write itself
+            continuation[:] = [int(logprobs[0].argmax())]
+            logprobs = logprobs[:1]
+        found = model.token_logprobs([(context, continuation)], None)[0]
+        values = [logprobs[at, token].item() for at, token in enumerate(continuation)]
+        assert found.logprob == pytest.approx(sum(values), rel=1e-5, abs=1e-4)
+        assert found.greedy == (logprobs.argmax(-1).tolist() == continuation)
+        pairs[index] = (context, continuation)
+    together = model.token_logprobs(pairs, None)
+    alone = [model.token_logprobs([pair], None)[0] for pair in pairs]
+    assert [one.greedy for one in together] == [one.greedy for one in alone]
+    assert sum(one.greedy for one in together) >= 10
+    for one, other in zip(together, alone, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+    for broken in (([], [5]), ([5], [])):
+        with pytest.raises(ModelError, match="at least one token"):
+            model.token_logprobs([broken], None)
+    with pytest.raises(ModelError, match="exceed the context"):
+        model.token_logprobs([([5] * 250, [6] * 7)], None)
+
+
 def test_bos_is_counted(engines: dict[str, TransformersModel]) -> None:
     gemma, llama = engines["gemma3"].proof(None), engines["llama"].proof(None)
     assert (gemma.bos_count, gemma.bos_expected) == (1, 1)

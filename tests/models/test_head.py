@@ -118,7 +118,10 @@ def test_single_log_probabilities_and_best_tokens_equal_those_of_all_logits(
     with torch.no_grad():
         logits = head.final_logits(model, hidden)
         assert head.best_tokens(model, hidden).tolist() == logits.argmax(-1).tolist()
-        found = head.token_logprobs(model, hidden, at, tokens)
+        tokens[:5] = logits.argmax(-1)[:5]
+        found, greedy = head.token_logprobs(model, hidden, at, tokens)
+    assert greedy.tolist() == (logits[at, tokens] == logits.amax(-1)[at]).tolist()
+    assert greedy[:5].all()
     expected = logits.double().log_softmax(-1)[at, tokens]
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
 

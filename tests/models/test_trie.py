@@ -32,7 +32,7 @@ def test_each_token_sees_its_own_sequence(sequences: list[tuple[int, ...]]) -> N
     assert sorted(number for row in rows for number in row.paths) == list(range(len(sequences)))
     for row in rows:
         assert row.ends[0] is None
-        assert len(row.paths) == 1 or len(row.ids) <= 512
+        assert len(row.paths) == 1 or sum(end is not None for end in row.ends) <= 512
         covered = set()
         for number, path in row.paths.items():
             assert tuple(row.ids[index] for index in path) == sequences[number]
@@ -59,8 +59,26 @@ def test_labels_and_long_rows_are_not_worth_sharing(monkeypatch: pytest.MonkeyPa
     assert len(trie.lay_out(few)) == 3
     many = [(*range(8), number, number) for number in range(20, 30)]
     assert [len(row.paths) for row in trie.lay_out(many)] == [10]
-    monkeypatch.setattr(trie, "_MOST_TOKENS", 14)
+    monkeypatch.setattr(trie, "_MOST_BRANCHED", 6)
     assert [len(row.paths) for row in trie.lay_out(many)] == [3, 3, 3, 1]
+
+
+def test_stems_are_long_beginnings_of_many() -> None:
+    shots, others = tuple(range(100, 200)), tuple(range(300, 400))
+    passages = [tuple(range(1000 * n, 1000 * n + 90)) for n in range(1, 9)]
+    asked = [(*shots, *passage, n) for passage in passages for n in range(2)]
+    asked += [(*others, n) for n in range(4)]
+    asked += [(*range(500, 530), 7), (*range(500, 530), 8), (9,)]
+    # The second set of shots fits one row with its four ends; what is left shares little.
+    assert trie.stems(asked) == [(100, list(range(16))), (0, [22, 16, 17, 18, 19, 20, 21])]
+    # A passage of 300 tokens is worth more than the shots in front of it.
+    long = [
+        (*shots, *range(1000 * n, 1000 * n + 300), *range(k, k + 300))
+        for n in (1, 2)
+        for k in (7, 8)
+    ]
+    assert trie.stems(long) == [(400, [0, 1]), (400, [2, 3])]
+    assert trie.stems([]) == []
 
 
 def test_a_sequence_may_begin_another() -> None:

@@ -205,7 +205,11 @@ def put_eval(store: Store, plan: PlanFile, name: str, scorer: Scorer) -> None:
         if item.choices:
             best, worst = (-3.25, -4.5) if bool(item.target) != bool(score) else (-4.5, -3.25)
             rows.append(
-                choice_row(item, item.choices, ChoiceResponse((best, worst), (4, 5), *prompt))
+                choice_row(
+                    item,
+                    item.choices,
+                    ChoiceResponse((best, worst), (4, 5), (True, False), *prompt),
+                )
             )
         else:
             text = item.golds[0] if score else ("" if item.example_id.endswith("3") else HOSTILE)

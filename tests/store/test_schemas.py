@@ -43,13 +43,14 @@ def test_items_and_instructions_come_back(tmp_path: Path) -> None:
 
 
 def test_response_rows_keep_what_scoring_needs() -> None:
-    response = ChoiceResponse((-1.5, -2.25), (1, 2), 9, (1, 2), (8, 9))
+    response = ChoiceResponse((-1.5, -2.25), (1, 2), (True, False), 9, (1, 2), (8, 9))
     assert schemas.choice_row(CHOICE, CHOICE.choices, response) == {
         "example_id": "x-1",
         "logprobs": [-1.5, -2.25],
         "n_tokens": [1, 2],
         "n_chars": [2, 2],
         "n_bytes": [2, 3],
+        "greedy": [True, False],
         "n_prompt_tokens": 9,
         "prompt_head": [1, 2],
         "prompt_tail": [8, 9],

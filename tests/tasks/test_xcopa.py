@@ -139,7 +139,7 @@ def test_broken_rows_are_named(tmp_path: Path, changes: Mapping[str, object], me
 
 
 def _response(logprobs: tuple[float, float], n_tokens: tuple[int, int] = (1, 1)) -> ChoiceResponse:
-    return ChoiceResponse(logprobs, n_tokens, 5, (), ())
+    return ChoiceResponse(logprobs, n_tokens, (False,) * len(n_tokens), 5, (), ())
 
 
 def test_scores_follow_their_normalisation() -> None:

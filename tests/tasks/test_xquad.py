@@ -124,7 +124,7 @@ def test_wrong_requests_for_scores_are_errors() -> None:
         TASK.score(item, _response("Ana"), "em", "deu_Latn", "native")
     with pytest.raises(DataError, match="no metric 'rouge'"):
         TASK.metric_identity("rouge", "deu_Latn")
-    chosen = ChoiceResponse((-1.0,), (1,), 5, (), ())
+    chosen = ChoiceResponse((-1.0,), (1,), (True,), 5, (), ())
     with pytest.raises(TypeError, match="generate responses"):
         TASK.score(item, chosen, "f1", "deu_Latn", "native")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -18,10 +19,23 @@ from maple.models.runner import Runner
 from maple.models.trie import Row, lay_out
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An answer under the model.
+
+    Attributes:
+        logprob: natural-log probability, in nats, summed over its tokens.
+        greedy: no other token was more probable at any of its places.
+    """
+
+    logprob: float
+    greedy: bool
+
+
 def score(
     runner: Runner, model: PreTrainedModel, texts: Sequence[Encoded], prefix: Store, limit: Budget
-) -> list[float]:
-    """Natural-log probability of each text's answer tokens given all tokens before them, in nats.
+) -> list[Scored]:
+    """What the model gives to each text's answer tokens after all tokens before them.
 
     Args:
         texts: all start with the tokens of `prefix`, and their answers after it.
@@ -35,13 +49,12 @@ def score(
     for index, text in enumerate(texts):
         asked[numbers[text.ids[before:-1]]].append(index)
     rows = lay_out(list(contexts))
-    scores = [0.0] * len(texts)
+    scores: dict[int, Scored] = {}
     for batch in batches([len(row.ids) for row in rows], before, 0, limit):
         chosen = [rows[index] for index in batch]
         _, hidden = runner.rows(prefix, chosen)
-        for index, value in _scores(model, texts, chosen, asked, hidden, before):
-            scores[index] = value
-    return scores
+        scores.update(_scores(model, texts, chosen, asked, hidden, before))
+    return [scores[index] for index in range(len(texts))]
 
 
 def _scores(
@@ -51,7 +64,7 @@ def _scores(
     asked: Sequence[Sequence[int]],
     hidden: Tensor,
     before: int,
-) -> Iterator[tuple[int, float]]:
+) -> Iterator[tuple[int, Scored]]:
     """(text, its score) for each text of a batch; `hidden` starts behind the prefix."""
     places: dict[tuple[int, int], int] = {}  # (row, token): its number among those that predict
     wanted: list[tuple[int, int]] = []
@@ -63,21 +76,14 @@ def _scores(
                 # The hidden state at a position predicts the token after it.
                 predicting = path[text.start - 1 - before :]
                 answer = text.ids[text.start :]
-                for token, at in zip(answer, predicting, strict=True):
-                    wanted.append((places.setdefault((number, at), len(places)), token))
+                for token, place in zip(answer, predicting, strict=True):
+                    wanted.append((places.setdefault((number, place), len(places)), token))
                 owners.append((index, len(answer)))
     where = torch.tensor(list(places), device=hidden.device)
-    values = iter(_picked(model, hidden[where[:, 0], where[:, 1]], wanted))
-    for index, count in owners:
-        yield index, math.fsum(islice(values, count))
-
-
-def _picked(
-    model: PreTrainedModel, hidden: Tensor, wanted: Sequence[tuple[int, int]]
-) -> list[float]:
-    """Log-probability of each (row of hidden, token); hidden is [N, H], projected in blocks."""
     at = torch.tensor([row for row, _ in wanted], device=hidden.device)
     tokens = torch.tensor([token for _, token in wanted], device=hidden.device)
-    picked = token_logprobs(model, hidden, at, tokens)
+    picked, greedy = token_logprobs(model, hidden[where[:, 0], where[:, 1]], at, tokens)
     check_finite(picked)
-    return [float(value) for value in picked.tolist()]
+    values, best = iter(picked.tolist()), iter(greedy.tolist())
+    for index, count in owners:
+        yield index, Scored(math.fsum(islice(values, count)), all(list(islice(best, count))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,14 +12,14 @@ from maple.errors import ModelError
 from maple.models.adapters import AdapterSlot
 from maple.models.attention import Store
 from maple.models.batching import budget
-from maple.models.choices import score
+from maple.models.choices import Scored, score
 from maple.models.encoding import Encoded, bos_count, common_prefix, encode, expected_bos
 from maple.models.generation import Completion, Generator
 from maple.models.head import body, check_head, final_logits, text_config
 from maple.models.loading import Loaded
 from maple.models.proving import PROBES, check_layers, first_linear
 from maple.models.runner import Runner
-from maple.models.trie import straight
+from maple.models.trie import stems, straight
 from maple.records import (
     ChoiceRequest,
     ChoiceResponse,
@@ -73,14 +73,42 @@ class TransformersModel:
         texts = encode(self._tokenizer, triples, self._bos)
         for text in texts:
             self._check_length(text.start, len(text.ids) - text.start, "the choice")
-        scores = [0.0] * len(texts)
-        for group in _grouped(prefix for prefix, _, _ in triples):
-            members = [texts[index] for index in group]
-            prefix = self._prefix(common_prefix(members))
-            values = score(self._runner, self._model, members, prefix, self._limit)
-            for index, value in zip(group, values, strict=True):
-                scores[index] = value
+        scores = self._scored(
+            texts, [request.prefix for request in requests for _ in request.choices]
+        )
         return _choice_responses(requests, texts, scores)
+
+    @torch.inference_mode()
+    def token_logprobs(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], adapter: Path | None
+    ) -> list[Scored]:
+        """What the model gives to each continuation after its context, both in tokens.
+
+        For callers with a tokenisation of their own, such as lm-evaluation-harness.
+
+        Args:
+            pairs: (context, continuation), at least one token each.
+            adapter: PEFT folder to answer through; None for the bare base.
+
+        Raises:
+            ModelError: an empty context or continuation, or both exceed the context window.
+        """
+        self.adapters.use(adapter)
+        texts = []
+        for context, continuation in pairs:
+            if not context or not continuation:
+                raise ModelError("a context and a continuation need at least one token each")
+            self._check_length(len(context), len(continuation), "the continuation")
+            texts.append(Encoded((*context, *continuation), len(context), len(context)))
+        return self._scored(texts, [""] * len(texts))
+
+    def _scored(self, texts: Sequence[Encoded], prefixes: Sequence[str]) -> list[Scored]:
+        scores: dict[int, Scored] = {}
+        for prefix, group in _grouped(texts, prefixes):
+            members = [texts[index] for index in group]
+            found = score(self._runner, self._model, members, self._prefix(prefix), self._limit)
+            scores.update(zip(group, found, strict=True))
+        return [scores[index] for index in range(len(texts))]
 
     @torch.inference_mode()
     def generate(
@@ -100,9 +128,9 @@ class TransformersModel:
         completions = [
             Completion(text.ids, request) for text, request in zip(texts, requests, strict=True)
         ]
-        for group in _grouped(request.prefix for request in requests):
-            prefix = self._prefix(common_prefix([texts[index] for index in group]))
-            self._generator.complete([completions[index] for index in group], prefix, self._limit)
+        for prefix, group in _grouped(texts, [request.prefix for request in requests]):
+            members = [completions[index] for index in group]
+            self._generator.complete(members, self._prefix(prefix), self._limit)
         return [_generate_response(completion) for completion in completions]
 
     @torch.inference_mode()
@@ -157,16 +185,31 @@ class TransformersModel:
             )
 
 
-def _grouped(prefixes: Iterable[str]) -> list[list[int]]:
-    """Indices of equal prefixes together, in the order in which each first occurs."""
-    groups: dict[str, list[int]] = {}
+def _grouped(
+    texts: Sequence[Encoded], prefixes: Sequence[str]
+) -> list[tuple[tuple[int, ...], list[int]]]:
+    """(shared tokens, indices of the texts that start with them), each text once.
+
+    Texts under one prefix share what they say they share: the same tokens in every call, so that
+    the keys and values of the last call serve again. Texts without a prefix are searched for what
+    they share.
+    """
+    declared: dict[str, list[int]] = {}
     for index, prefix in enumerate(prefixes):
-        groups.setdefault(prefix, []).append(index)
-    return list(groups.values())
+        declared.setdefault(prefix, []).append(index)
+    free = declared.pop("", [])
+    groups = [
+        (common_prefix([texts[index] for index in group]), group) for group in declared.values()
+    ]
+    # The token before an answer stays behind: the first answer token is predicted from it.
+    for length, members in stems([texts[index].ids[: texts[index].start - 1] for index in free]):
+        group = [free[member] for member in members]
+        groups.append((texts[group[0]].ids[:length], group))
+    return groups
 
 
 def _choice_responses(
-    requests: Sequence[ChoiceRequest], texts: Sequence[Encoded], scores: Sequence[float]
+    requests: Sequence[ChoiceRequest], texts: Sequence[Encoded], scores: Sequence[Scored]
 ) -> list[ChoiceResponse]:
     responses = []
     at = 0
@@ -175,8 +218,9 @@ def _choice_responses(
         prompt = texts[at].ids[: texts[at].start]
         responses.append(
             ChoiceResponse(
-                logprobs=tuple(scores[at:end]),
+                logprobs=tuple(found.logprob for found in scores[at:end]),
                 n_tokens=tuple(len(text.ids) - text.start for text in texts[at:end]),
+                greedy=tuple(found.greedy for found in scores[at:end]),
                 n_prompt_tokens=len(prompt),
                 prompt_head=prompt[:8],
                 prompt_tail=prompt[-8:],

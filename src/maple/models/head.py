@@ -115,7 +115,9 @@ def _plain_head(model: PreTrainedModel) -> _Head | None:
     return _Head(head.weight, head.bias, scaling(model))
 
 
-def token_logprobs(model: PreTrainedModel, hidden: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
+def token_logprobs(
+    model: PreTrainedModel, hidden: Tensor, at: Tensor, tokens: Tensor
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities of single tokens, without the matrix of all logits. No gradients.
 
     Args:
@@ -124,21 +126,24 @@ def token_logprobs(model: PreTrainedModel, hidden: Tensor, at: Tensor, tokens: T
         tokens: [M] int64, the wanted token of each.
 
     Returns:
-        [M] float32, nats.
+        [M] float32, nats; and [M] bool, whether no other token is more probable.
     """
     head = _plain_head(model)
     picked = torch.empty(len(at), dtype=torch.float32, device=hidden.device)
+    greedy = torch.empty(len(at), dtype=torch.bool, device=hidden.device)
     rows_at_once = _BLOCK_ROWS if head is not None else block_rows(model)
     for start in range(0, len(hidden), rows_at_once):
         rows = hidden[start : start + rows_at_once]
         wanted = ((at >= start) & (at < start + len(rows))).nonzero().squeeze(1)
+        row, token = at[wanted] - start, tokens[wanted]
         if head is None:
-            logprobs = final_logits(model, rows).log_softmax(-1)
-            picked[wanted] = logprobs[at[wanted] - start, tokens[wanted]]
+            logits = final_logits(model, rows)
+            highest, total, found = logits.amax(-1), logits.logsumexp(-1), logits[row, token]
         else:
-            total, found = _streamed(head, rows, at[wanted] - start, tokens[wanted])
-            picked[wanted] = found - total[at[wanted] - start]
-    return picked
+            highest, total, found = _streamed(head, rows, row, token)
+        picked[wanted] = found - total[row]
+        greedy[wanted] = found >= highest[row]
+    return picked, greedy
 
 
 def best_tokens(model: PreTrainedModel, hidden: Tensor) -> Tensor:
@@ -182,8 +187,11 @@ def check_finite(values: Tensor) -> None:
         )
 
 
-def _streamed(head: _Head, rows: Tensor, at: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Log of the summed exponentials of each row's logits [R], and the logits (at, tokens) [M]."""
+def _streamed(
+    head: _Head, rows: Tensor, at: Tensor, tokens: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row's logits the highest and the log of the summed exponentials, both [R]; and the
+    logits (at, tokens) [M]."""
     highest = rows.new_full((len(rows),), -torch.inf, dtype=torch.float32)
     total = torch.zeros_like(highest)
     found = torch.empty(len(at), dtype=torch.float32, device=rows.device)
@@ -192,7 +200,7 @@ def _streamed(head: _Head, rows: Tensor, at: Tensor, tokens: Tensor) -> tuple[Te
         higher = torch.maximum(highest, logits.amax(-1))
         total = total * (highest - higher).exp() + (logits - higher[:, None]).exp_().sum(-1)
         highest = higher
-    return highest + total.log(), found
+    return highest, highest + total.log(), found
 
 
 def _gathered(found: Tensor, logits: Tensor, at: Tensor, words: Tensor, count: int) -> Tensor:

@@ -106,9 +106,11 @@ class ScriptedModel:
         text = request.prefix + request.prompt
         longest = max(request.choices, key=lambda choice: len(choice.split()))
         head, tail, length = self._prompt(text, len(longest.split()))
+        logprobs = tuple(self._logprob(text, choice, identity) for choice in request.choices)
         return ChoiceResponse(
-            logprobs=tuple(self._logprob(text, choice, identity) for choice in request.choices),
+            logprobs=logprobs,
             n_tokens=tuple(max(1, len(choice.split())) for choice in request.choices),
+            greedy=tuple(value == max(logprobs) for value in logprobs),
             n_prompt_tokens=length,
             prompt_head=head,
             prompt_tail=tail,

@@ -14,9 +14,12 @@ from itertools import takewhile
 _LEAST_SHARED = 8
 """Shared tokens that are worth a place in one row; labels such as "Question:" are fewer."""
 
-_MOST_TOKENS = 512
-"""Tokens of a row with branches. Attention over a row grows with its square, branches included
-that see nothing of each other."""
+_MOST_BRANCHED = 512
+"""Tokens of a row's branches, all together: each is compared with all others, and sees nothing of
+most."""
+
+_LEAST_STEM = 64
+"""Shared tokens that are worth a forward pass of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +55,59 @@ def lay_out(sequences: Sequence[Sequence[int]]) -> list[Row]:
     order = sorted(range(len(sequences)), key=lambda number: tuple(sequences[number]))
     rows: list[Row] = []
     group: list[int] = []
-    size = 0
+    size = trunk = 0
     for number in order:
         sequence = sequences[number]
         shared = _shared(sequences[group[-1]], sequence) if group else 0
-        added = len(sequence) - shared
-        if group and shared >= _LEAST_SHARED and size + added <= _MOST_TOKENS:
+        grown = size + len(sequence) - shared
+        if group and shared >= _LEAST_SHARED and grown - min(trunk, shared) <= _MOST_BRANCHED:
             group.append(number)
-            size += added
+            size, trunk = grown, min(trunk, shared)
             continue
         if group:
             rows.append(_row(sequences, group))
         group, size = [number], len(sequence)
+        trunk = size
     if group:
         rows.append(_row(sequences, group))
     return rows
+
+
+def stems(sequences: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
+    """Sequences with a long common beginning together; a pure function of the sequences.
+
+    For requests that do not say what they share: examples in front of a question, the questions of
+    a long text. A shorter beginning is no reason to leave a group, unless it halves the stem.
+
+    Args:
+        sequences: any, in any order.
+
+    Returns:
+        (tokens shared, members) of each group, every sequence in exactly one. Where a stem does not
+        pay, 0 tokens: those sequences are one group.
+    """
+    order = sorted(range(len(sequences)), key=lambda number: tuple(sequences[number]))
+    groups: list[tuple[int, list[int]]] = []
+    for number in order:
+        if groups:
+            stem, members = groups[-1]
+            shared = min(stem, _shared(sequences[members[-1]], sequences[number]))
+            least = stem // 2 if len(members) > 1 else 0
+            if shared >= max(_LEAST_STEM, least):
+                members.append(number)
+                groups[-1] = (shared, members)
+                continue
+        groups.append((len(sequences[number]), [number]))
+    # What fits one row shares its beginning there, in a batch with others.
+    worthy = [len(lay_out([sequences[n] for n in members])) > 1 for _, members in groups]
+    found = [group for group, worth in zip(groups, worthy, strict=True) if worth]
+    rest = [
+        number
+        for (_, members), worth in zip(groups, worthy, strict=True)
+        if not worth
+        for number in members
+    ]
+    return [*found, *([(0, rest)] if rest else [])]
 
 
 def _row(sequences: Sequence[Sequence[int]], group: Sequence[int]) -> Row:

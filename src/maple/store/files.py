@@ -73,7 +73,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """A Parquet file that must have `schema`'s columns.
+    """A Parquet file that must have `schema`'s columns; null in those that were added since.
 
     Raises:
         StoreError: missing, unreadable, or of other columns.
@@ -82,6 +82,13 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path, memory_map=False)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
+    for place, column in enumerate(schema):
+        if (
+            column.metadata
+            and b"since" in column.metadata
+            and column.name not in table.schema.names
+        ):
+            table = table.add_column(place, column, pa.nulls(len(table), column.type))
     if not table.schema.equals(schema, check_metadata=False):
         raise StoreError(
             f"{path}: has columns {table.schema.names}, expected {schema.names}",

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from maple.records import ChoiceResponse, Example, GenerateResponse, InstructionRow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added the column `greedy`."""
 
 _TEXT = pa.string()
 _INTS = pa.list_(pa.int32())
@@ -40,6 +41,8 @@ CHOICE_RESPONSES = pa.schema(
         pa.field("n_tokens", _INTS),
         pa.field("n_chars", _INTS),
         pa.field("n_bytes", _INTS),
+        # Null in rows that were written before version 2.
+        pa.field("greedy", pa.list_(pa.bool_()), metadata={"since": "2"}),
         *_PROMPT,
     ]
 )
@@ -120,6 +123,7 @@ def choice_row(
         "n_tokens": list(response.n_tokens),
         "n_chars": [len(answer) for answer in answers],
         "n_bytes": [len(answer.encode()) for answer in answers],
+        "greedy": list(response.greedy),
         **_prompt_columns(response),
     }
 
