@@ -23,16 +23,26 @@ SEQUENCES = st.lists(
 
 def seen(row: trie.Row, index: int) -> list[int]:
     """The tokens that a token attends to, by the rule of the masks."""
-    return [at for at, end in enumerate(row.ends) if at <= index and (end is None or index < end)]
+    return [at for at, end in enumerate(row.ends) if at <= index < end]
 
 
 @given(SEQUENCES)
 def test_each_token_sees_its_own_sequence(sequences: list[tuple[int, ...]]) -> None:
     rows = trie.lay_out(sequences)
+    for row in rows:
+        trunk = sum(end == len(row.ids) for end in row.ends[: min(map(len, row.paths.values()))])
+        assert len(row.paths) == 1 or len(row.ids) - trunk <= 512
+    check_rows(rows, sequences)
+    packed = trie.pack(rows)
+    assert sum(len(row.ids) for row in packed) == sum(len(row.ids) for row in rows)
+    assert len(packed) <= len(rows)
+    check_rows(packed, sequences)
+
+
+def check_rows(rows: list[trie.Row], sequences: list[tuple[int, ...]]) -> None:
+    """Each sequence once, seen as if it were alone."""
     assert sorted(number for row in rows for number in row.paths) == list(range(len(sequences)))
     for row in rows:
-        assert row.ends[0] is None
-        assert len(row.paths) == 1 or sum(end is not None for end in row.ends) <= 512
         covered = set()
         for number, path in row.paths.items():
             assert tuple(row.ids[index] for index in path) == sequences[number]
@@ -47,10 +57,10 @@ def test_shared_tokens_run_once() -> None:
     passage = tuple(range(20))
     sequences = [(*passage, 50, 61), (*passage, 50, 62), (*passage, 51), (7, 8)]
     branched, alone = trie.lay_out(sequences)
-    assert alone == trie.Row((7, 8), (0, 1), (None, None), {3: (0, 1)})
+    assert alone == trie.Row((7, 8), (0, 1), (2, 2), {3: (0, 1)})
     assert branched.ids == (*passage, 50, 61, 62, 51)
     assert branched.depths == (*passage, 20, 21, 21, 20)
-    assert branched.ends == (*[None] * 20, 23, 22, 23, 24)
+    assert branched.ends == (*[24] * 20, 23, 22, 23, 24)
     assert branched.paths[1] == (*passage, 20, 22)
 
 
@@ -86,4 +96,19 @@ def test_a_sequence_may_begin_another() -> None:
     (row,) = trie.lay_out([long, short])
     assert row.ids == long
     assert row.paths == {1: tuple(range(9)), 0: tuple(range(12))}
-    assert row.ends == (*[None] * 9, 12, 12, 12)
+    assert row.ends == (12,) * 12
+
+
+def test_short_rows_fill_up_long_ones() -> None:
+    lengths = [70, 40, 30, 100, 26, 24, 20]
+    rows = [trie.straight([number] * length) for number, length in enumerate(lengths)]
+    rows = [
+        trie.Row(row.ids, row.depths, row.ends, {n: row.paths[0]}) for n, row in enumerate(rows)
+    ]
+    packed = trie.pack(rows)
+    # 24 and 20 are less than a quarter of 100: a class of their own, of 64 tokens a row.
+    assert [sorted(row.paths) for row in packed] == [[3], [0, 2], [1, 4], [5, 6]]
+    assert packed[1].depths == (*range(70), *range(30))
+    assert packed[1].ends == (*[70] * 70, *[100] * 30)
+    assert packed[1].paths[2] == tuple(range(70, 100))
+    assert trie.pack([]) == []

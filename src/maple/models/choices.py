@@ -16,7 +16,7 @@ from maple.models.batching import Budget, batches
 from maple.models.encoding import Encoded
 from maple.models.head import check_finite, token_logprobs
 from maple.models.runner import Runner
-from maple.models.trie import Row, lay_out
+from maple.models.trie import Row, lay_out, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def score(
     asked: list[list[int]] = [[] for _ in contexts]
     for index, text in enumerate(texts):
         asked[numbers[text.ids[before:-1]]].append(index)
-    rows = lay_out(list(contexts))
+    rows = pack(lay_out(list(contexts)))
     scores: dict[int, Scored] = {}
     for batch in batches([len(row.ids) for row in rows], before, 0, limit):
         chosen = [rows[index] for index in batch]

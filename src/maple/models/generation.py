@@ -13,7 +13,7 @@ from maple.models.attention import Store
 from maple.models.batching import Budget, batches, waves
 from maple.models.head import best_tokens
 from maple.models.runner import Runner
-from maple.models.trie import lay_out
+from maple.models.trie import lay_out, pack
 from maple.records import GenerateRequest, StopReason
 
 _CONTEXT = 4
@@ -66,7 +66,7 @@ class Generator:
         for completion in completions:
             asked.setdefault(completion.prompt[before:], []).append(completion)
         prompts = list(asked)
-        rows = lay_out(prompts)
+        rows = pack(lay_out(prompts))
         plan = batches([len(row.ids) for row in rows], before, 0, limit)
         growing = [
             [len(path) for number, path in row.paths.items() for _ in asked[prompts[number]]]

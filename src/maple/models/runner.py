@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from maple.models.attention import NO_END, NOBODY, Store, attention_kinds
+from maple.models.attention import NO_END, Store, attention_kinds
 from maple.models.head import body
 from maple.models.trie import Row
 
@@ -56,15 +56,11 @@ class Runner:
         ids, positions, ends = [], [], []
         for row in rows:
             padding = longest - len(row.ids)
-            # A query without a key would give NaN, which no mask hides from the layers above:
-            # padding asks from the place of a token that it sees.
-            seen = max(
-                depth for depth, end in zip(row.depths, row.ends, strict=True) if end is None
-            )
             ids.append([*row.ids, *[row.ids[-1]] * padding])
-            positions.append([before + depth for depth in (*row.depths, *[seen] * padding)])
-            slots = [NO_END if end is None else before + end for end in row.ends]
-            ends.append([*slots, *[NOBODY] * padding])
+            positions.append([before + depth for depth in (*row.depths, *[0] * padding)])
+            # Padding comes last, where no token sees it, and sees itself: a query without a key
+            # would give NaN, which no mask hides from the layers above.
+            ends.append([*(before + end for end in row.ends), *[NO_END] * padding])
         store = Store(self.kinds, self._model.device, len(rows), before + longest, prefix)
         tensors = (torch.tensor(values) for values in (ids, positions, ends))
         return store, self._forward(store, *tensors)

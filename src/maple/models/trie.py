@@ -18,32 +18,38 @@ _MOST_BRANCHED = 512
 """Tokens of a row's branches, all together: each is compared with all others, and sees nothing of
 most."""
 
+_LEAST_CAPACITY = 64
+"""Tokens up to which any rows are put side by side."""
+
+_LEAST_PART = 0.25
+"""Shortest row that is put beside a longer one, as a share of the longest: attention compares each
+token of a row with all others."""
+
 _LEAST_STEM = 64
 """Shared tokens that are worth a forward pass of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A trie in depth-first order, n tokens.
+    """Tries in depth-first order, one after the other, n tokens.
 
     Attributes:
         ids: the tokens.
         depths: of each token, the number of tokens before it in its own sequences.
-        ends: of each token, the index in the row behind its subtree; None behind the last token of
-            the row, for tokens that all sequences share.
+        ends: of each token, the index in the row behind its subtree.
         paths: by the number of a sequence, the indices of its tokens.
     """
 
     ids: tuple[int, ...]
     depths: tuple[int, ...]
-    ends: tuple[int | None, ...]
+    ends: tuple[int, ...]
     paths: dict[int, tuple[int, ...]]
 
 
 def straight(ids: Sequence[int]) -> Row:
     """A row of one sequence, whose number is 0."""
     indices = tuple(range(len(ids)))
-    return Row(tuple(ids), indices, (None,) * len(ids), {0: indices})
+    return Row(tuple(ids), indices, (len(ids),) * len(ids), {0: indices})
 
 
 def lay_out(sequences: Sequence[Sequence[int]]) -> list[Row]:
@@ -110,11 +116,53 @@ def stems(sequences: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
     return [*found, *([(0, rest)] if rest else [])]
 
 
+def pack(rows: Sequence[Row]) -> list[Row]:
+    """Rows side by side in fewer, fuller rows, so that little padding runs; see `lay_out`.
+
+    Best fit, the longest first. Tokens of different rows do not see each other.
+
+    Args:
+        rows: of different sequences.
+    """
+    order = sorted(range(len(rows)), key=lambda number: (-len(rows[number].ids), number))
+    packed: list[list[int]] = []
+    capacity = 0
+    room: dict[int, list[int]] = {}  # free tokens: numbers of packed rows that have them
+    for number in order:
+        length = len(rows[number].ids)
+        if not packed or (capacity > _LEAST_CAPACITY and length < _LEAST_PART * capacity):
+            capacity, room = max(length, _LEAST_CAPACITY), {}
+        fits = min((free for free, having in room.items() if free >= length and having), default=0)
+        if fits:
+            place = room[fits].pop(0)
+            packed[place].append(number)
+        else:
+            place, fits = len(packed), capacity
+            packed.append([number])
+        room.setdefault(fits - length, []).append(place)
+    return [_side_by_side([rows[number] for number in group]) for group in packed]
+
+
+def _side_by_side(rows: Sequence[Row]) -> Row:
+    ids: list[int] = []
+    depths: list[int] = []
+    ends: list[int] = []
+    paths: dict[int, tuple[int, ...]] = {}
+    for row in rows:
+        start = len(ids)
+        ids += row.ids
+        depths += row.depths
+        ends += [start + end for end in row.ends]
+        for number, path in row.paths.items():
+            paths[number] = tuple(start + index for index in path)
+    return Row(tuple(ids), tuple(depths), tuple(ends), paths)
+
+
 def _row(sequences: Sequence[Sequence[int]], group: Sequence[int]) -> Row:
     """The trie of sequences in sorted order: each branches off the one before it."""
     ids: list[int] = []
     depths: list[int] = []
-    ends: list[int | None] = []
+    ends: list[int] = []
     paths: dict[int, tuple[int, ...]] = {}
     path: list[int] = []
     for number in group:
@@ -127,11 +175,9 @@ def _row(sequences: Sequence[Sequence[int]], group: Sequence[int]) -> Row:
             path.append(len(ids))
             ids.append(sequence[depth])
             depths.append(depth)
-            ends.append(None)
+            ends.append(0)  # known when the last sequence that shares it is written
         paths[number] = tuple(path)
-    # What the last sequence does not share with the first ends with the row.
-    common = _shared(paths[group[0]], path)
-    for index in path[common:]:
+    for index in path:
         ends[index] = len(ids)
     return Row(tuple(ids), tuple(depths), tuple(ends), paths)
 
