@@ -123,7 +123,9 @@ def test_single_log_probabilities_and_best_tokens_equal_those_of_all_logits(
     assert greedy.tolist() == (logits[at, tokens] == logits.amax(-1)[at]).tolist()
     assert greedy[:5].all()
     expected = logits.double().log_softmax(-1)[at, tokens]
-    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
+    # Sums of float32 logits cannot be more exact than the largest of them.
+    exact = 1e-5 + 2e-7 * float(logits.abs().max())
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=exact)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -193,14 +193,15 @@ def _streamed(
     """Of each row's logits the highest and the log of the summed exponentials, both [R]; and the
     logits (at, tokens) [M]."""
     highest = rows.new_full((len(rows),), -torch.inf, dtype=torch.float32)
-    total = torch.zeros_like(highest)
+    total = highest.clone()
     found = torch.empty(len(at), dtype=torch.float32, device=rows.device)
     for first, weight, logits in head.blocks(rows):
         found = _gathered(found, logits, at, tokens - first, len(weight))
-        higher = torch.maximum(highest, logits.amax(-1))
-        total = total * (highest - higher).exp() + (logits - higher[:, None]).exp_().sum(-1)
-        highest = higher
-    return highest, highest + total.log(), found
+        highest = torch.maximum(highest, logits.amax(-1))
+        # One pass over the block where logsumexp takes four.
+        block = logits[:, 0] - logits.log_softmax(-1)[:, 0]
+        total = torch.logaddexp(total, block)
+    return highest, total, found
 
 
 def _gathered(found: Tensor, logits: Tensor, at: Tensor, words: Tensor, count: int) -> Tensor:
