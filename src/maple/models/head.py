@@ -97,14 +97,27 @@ class _Head:
     bias: Tensor | None
     scaling: Scaling
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether its weights or its bias take gradients."""
+        return any(part is not None and part.requires_grad for part in (self.weight, self.bias))
+
     def blocks(self, rows: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(first word, weights [W, H], logits [R, W] float32) of each block of the vocabulary."""
         words = max(_LEAST_WORDS, _BLOCK_LOGITS // len(rows))
         for first in range(0, len(self.weight), words):
-            weight = self.weight[first : first + words]
-            bias = None if self.bias is None else self.bias[first : first + words]
-            products = functional.linear(rows, weight, bias).float()
-            yield first, weight, self.scaling.logits(products)
+            block = self.words(slice(first, first + words))
+            yield first, block.weight, block.logits(rows)
+
+    def words(self, which: slice) -> _Head:
+        """The head of some of the vocabulary."""
+        return _Head(
+            self.weight[which], None if self.bias is None else self.bias[which], self.scaling
+        )
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """[R, V] float32 of rows [R, H]."""
+        return self.scaling.logits(functional.linear(rows, self.weight, self.bias).float())
 
 
 def _plain_head(model: PreTrainedModel) -> _Head | None:
@@ -242,10 +255,10 @@ def answer_loss(
 ) -> Tensor:
     """Cross-entropy of each label given the tokens before it, in nats, in float32.
 
-    Only positions whose next token has a label go through the head, in blocks, so the full logits
-    are never alive at once. Under a frozen head the gradient of the hidden states is computed with
-    the loss; a trainable head, or one with an adapter, computes its blocks again in the backward
-    pass.
+    Only positions whose next token has a label go through the head, in blocks of rows and
+    vocabulary, so the full logits are never alive. Under a frozen head the gradient of the hidden
+    states is computed with the loss; a trained head computes its blocks again in the backward pass,
+    and so does one with an adapter, in blocks of rows over the whole vocabulary.
 
     Args:
         hidden: [B, T, H], the body's last hidden state.
@@ -262,10 +275,13 @@ def answer_loss(
     targets = targets[kept]
     rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])[kept]
     head = _plain_head(model)
-    if head is not None and not (head.weight.requires_grad or _has_gradient(head.bias)):
-        total: Tensor = _FrozenHeadLoss.apply(  # type: ignore[no-untyped-call]
-            rows, targets, head
+    total: Tensor
+    if head is not None and head.is_trained:
+        total = _TrainedHeadLoss.apply(  # type: ignore[no-untyped-call]
+            rows, head.weight, head.bias, targets, head.scaling
         )
+    elif head is not None:
+        total = _FrozenHeadLoss.apply(rows, targets, head)  # type: ignore[no-untyped-call]
     else:
         total = hidden.new_zeros((), dtype=torch.float32) + 0.0 * hidden[:0].sum()
         for block in _blocks(model, len(targets)):
@@ -323,8 +339,72 @@ def _losses(head: _Head, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]
     return highest + total.log() - found, mean / total[:, None] - label
 
 
-def _has_gradient(bias: Tensor | None) -> bool:
-    return bias is not None and bias.requires_grad
+class _TrainedHeadLoss(torch.autograd.Function):
+    """Summed cross-entropy through a head that is trained: rows [N, H], weight [V, H], bias [V].
+
+    Its weights' gradient needs the finished softmax, so the logits are computed twice: for the sum
+    of their exponentials, and block by block again in the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        scaling: Scaling,
+    ) -> Tensor:
+        head = _Head(weight, bias, scaling)
+        totals = rows.new_empty(len(rows), dtype=torch.float32)
+        loss = rows.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            part = rows[block].to(weight.dtype)
+            every = torch.arange(len(part), device=rows.device)
+            _, totals[block], found = _streamed(head, part, every, targets[block])
+            loss += (totals[block] - found).sum()
+        ctx.save_for_backward(rows, weight, bias, targets, totals)
+        ctx.scaling = scaling
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, bias, targets, totals = ctx.saved_tensors
+        rows_gradient = torch.zeros_like(rows, dtype=torch.float32)
+        weight_gradient = torch.empty_like(weight)
+        bias_gradient = None if bias is None else torch.empty_like(bias)
+        for first in range(0, len(weight), _LEAST_WORDS):
+            words = slice(first, first + _LEAST_WORDS)
+            head = _Head(weight, bias, ctx.scaling).words(words)
+            of_weight = torch.zeros_like(head.weight, dtype=torch.float32)
+            of_bias = torch.zeros_like(of_weight[:, 0])
+            for start in range(0, len(rows), _BLOCK_ROWS):
+                block = slice(start, start + _BLOCK_ROWS)
+                part = rows[block].to(weight.dtype)
+                errors = _errors(head, part, totals[block], targets[block] - first) * outer[0]
+                of_bias += errors.sum(0)
+                errors = errors.to(weight.dtype)
+                of_weight += errors.T @ part
+                rows_gradient[block] += errors @ head.weight
+            weight_gradient[words] = of_weight
+            if bias_gradient is not None:
+                bias_gradient[words] = of_bias
+        return rows_gradient.to(rows.dtype), weight_gradient, bias_gradient, None, None
+
+
+def _errors(head: _Head, rows: Tensor, totals: Tensor, targets: Tensor) -> Tensor:
+    """Derivative of the cross-entropy by the products of a block of words: [R, W] float32.
+
+    Args:
+        totals: [R], log of the summed exponentials of each row's logits, over all words.
+        targets: [R], the label's place in the block; none where it lies outside.
+    """
+    logits = head.logits(rows)
+    errors = (logits - totals[:, None]).exp_()
+    inside = ((targets >= 0) & (targets < len(head.weight))).nonzero().squeeze(1)
+    errors[inside, targets[inside]] -= 1.0
+    return errors * head.scaling.slope(logits)
 
 
 def _blocks(model: PreTrainedModel, count: int) -> Iterator[slice]:
