@@ -63,7 +63,7 @@ class LanguageModel(Protocol):
     def generate(
         self, requests: Sequence[GenerateRequest], adapter: Path | None
     ) -> list[GenerateResponse]:
-        """Greedy continuation of each prompt.
+        """Continuation of each prompt, greedy or sampled as its request says.
 
         Args:
             requests: n items, any order; batching is internal.

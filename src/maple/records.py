@@ -62,13 +62,32 @@ class ChoiceRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: above 0; what logits are divided by.
+        top_p: in (0, 1]; only the most probable tokens are drawn that together have this much.
+        seed: a request with the same seed gives the same text, whatever runs beside it.
+    """
+
+    temperature: float
+    top_p: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """Continue `prefix + prompt` greedily until a stop string, EOS or `max_new_tokens`."""
+    """Continue `prefix + prompt` until a stop string, EOS or `max_new_tokens`.
+
+    Greedily, the first of equally probable tokens; or by `sampling`.
+    """
 
     prefix: str
     prompt: str
     stop: tuple[str, ...]
     max_new_tokens: int
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +187,7 @@ class EvalCell:
     """One adapter (or base) on one subset of one task, at one precision and prompt.
 
     `prompt` (its name) and `dataset` only describe; `prompt_hash` and `items` are hashed.
+    `deterministic` is True or None: every item is asked alone.
     """
 
     train_id: str
@@ -186,6 +206,7 @@ class EvalCell:
     decoding: str
     max_new_tokens: int | None
     truncation: str
+    deterministic: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +307,22 @@ class Proof:
     linear_bits: int
     bos_count: int
     bos_expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How much answers depend on what else is in the batch: items asked alone and together.
+
+    Attributes:
+        items: how many were asked both ways.
+        max_abs_diff: largest difference of a choice's log-probability, in nats per answer token;
+            None for generation.
+        changed: items whose choice, or whose completion, differs.
+    """
+
+    items: int
+    max_abs_diff: float | None
+    changed: int
 
 
 @dataclass(frozen=True, slots=True)

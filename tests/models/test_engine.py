@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,13 +12,16 @@ from torch import Tensor
 
 from conformance import language_model as conformance
 from maple.errors import ModelError
-from maple.models import batching, runner
+from maple.evaluate.invariance import measure
+from maple.evaluate.responses import alone
+from maple.models import batching, engine, runner
 from maple.models.attention import NOBODY, Store
+from maple.models.encoding import Encoded, Encodings, encode
 from maple.models.engine import TransformersModel
 from maple.models.files import resolve
 from maple.models.loading import Loaded, load
 from maple.models.trie import lay_out, straight
-from maple.records import ChoiceRequest, GenerateRequest
+from maple.records import ChoiceRequest, GenerateRequest, Sampling
 from models import tiny
 
 SHOTS = "question: the quick fox?\nanswer: yes\n\nquestion: perché no?\nanswer: no\n\n"
@@ -220,6 +224,60 @@ def test_generation_batches_do_not_matter(engines: dict[str, TransformersModel])
     asked = [GenerateRequest(SHOTS, f"question {n}: {'fox ' * n}", ("z",), 12) for n in range(9)]
     model = engines["gemma3"]
     assert model.generate(asked, None) == [model.generate([one], None)[0] for one in asked]
+
+
+def test_samples_depend_on_their_seed_alone(engines: dict[str, TransformersModel]) -> None:
+    def asked(seed: int, temperature: float = 1.0) -> GenerateRequest:
+        return GenerateRequest(SHOTS, "fox", (), 8, Sampling(temperature, 0.9, seed))
+
+    model = engines["gemma3"]
+    greedy = GenerateRequest(SHOTS, "fox", (), 8)
+    together = model.generate([asked(1), greedy, asked(2), asked(1), asked(3, 1e-4)], None)
+    assert together[0] == together[3] == model.generate([asked(1)], None)[0]
+    assert len({response.text for response in together[:3]}) == 3
+    assert together[4].text == together[1].text == model.generate([greedy], None)[0].text
+    for temperature, top_p in ((0.0, 1.0), (1.0, 0.0), (float("nan"), 1.0), (1.0, 1.5)):
+        request = GenerateRequest("", "fox", (), 8, Sampling(temperature, top_p, 0))
+        with pytest.raises(ModelError, match="nothing can be drawn"):
+            model.generate([request], None)
+
+
+def test_requests_are_tokenised_once(
+    families: dict[str, Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TransformersModel(families["gemma3"])
+    calls: list[int] = []
+
+    def counted(*arguments: Any) -> list[Encoded]:
+        calls.append(len(arguments[1]))
+        return encode(*arguments)
+
+    monkeypatch.setattr(engine, "encode", counted)
+    choices, texts = requests(), [GenerateRequest(SHOTS, "yes", (), 3)]
+    first = model.choice_logprobs(choices, None), model.generate(texts, None)
+    assert (model.choice_logprobs(requests(), None), model.generate(texts, None)) == first
+    assert calls == [3 * len(choices), 1]
+    monkeypatch.setattr(model, "_encoded", Encodings(most_tokens=40))
+    for _ in range(2):
+        assert model.generate(texts, None) == first[1]
+        assert model.choice_logprobs(choices, None) == first[0]
+    # The choices are too many to be kept; the one prompt was not kept beside them either.
+    assert calls[2:] == [1, 3 * len(choices)] * 2
+
+
+def test_asked_alone_nothing_depends_on_company(families: dict[str, Loaded]) -> None:
+    asked = requests(6, count=9)
+    texts = [GenerateRequest(one.prefix, one.prompt, (), 6) for one in asked]
+    model = TransformersModel(families["gemma3"])
+    for wanted in (asked, texts):
+        first = alone(model, None, wanted)
+        assert alone(model, None, wanted[::-1])[::-1] == first
+        assert [alone(model, None, [one])[0] for one in wanted[3:]] == list(first[3:])
+        noise = measure(model, None, wanted, bits=32)
+        assert noise.items == 10
+        assert noise.changed == 0
+        assert (noise.max_abs_diff is None) == (wanted is texts)
+        assert (noise.max_abs_diff or 0.0) < 1e-4
 
 
 def test_stop_strings_cut_the_text(engines: dict[str, TransformersModel]) -> None:

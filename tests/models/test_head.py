@@ -129,6 +129,36 @@ def test_single_log_probabilities_and_best_tokens_equal_those_of_all_logits(
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=exact)
 
 
+def test_tokens_are_drawn_as_often_as_they_are_probable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_LOGIT_BYTES", 4 * 400 * 700)  # in blocks of 700 rows
+    model = tiny.build("llama").eval()
+    hidden = torch.randn(1, 32, generator=torch.Generator().manual_seed(5)).repeat(2000, 1)
+    draws = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+
+    def drawn(temperature: float, top_p: float) -> torch.Tensor:
+        settings = (
+            torch.full((2000,), value, dtype=torch.float64) for value in (temperature, top_p)
+        )
+        with torch.no_grad():
+            tokens = head.drawn_tokens(model, hidden, *settings, draws)
+        return torch.bincount(tokens, minlength=400).double() / 2000
+
+    with torch.no_grad():
+        logits = head.final_logits(model, hidden[:1])[0].double()
+    for temperature in (0.7, 1.0, 3.0):
+        # Draws one 2000th apart hit each token's stretch of the line to within one draw.
+        expected = (logits / temperature).softmax(-1)
+        assert (drawn(temperature, 1.0) - expected).abs().max() <= 1 / 2000
+    probable, order = logits.softmax(-1).sort(descending=True)
+    nucleus = int((probable.cumsum(0) < 0.5).sum()) + 1
+    found = drawn(1.0, 0.5)
+    assert set(found.nonzero().squeeze(1).tolist()) == set(order[:nucleus].tolist())
+    expected = probable[:nucleus] / probable[:nucleus].sum()
+    assert (found[order[:nucleus]] - expected).abs().max() <= 1 / 2000
+    assert drawn(1.0, 1e-9)[order[0]] == 1.0
+    assert drawn(1e-3, 1.0)[order[0]] == 1.0
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_no_token_is_chosen_from_broken_logits(value: float) -> None:
     model = tiny.build("llama")

@@ -56,6 +56,7 @@ EVAL = EvalCell(
     decoding="greedy",
     max_new_tokens=48,
     truncation="refuse",
+    deterministic=True,
 )
 SCORE = ScoreCell("fedcba9876543210", "f1", 2, "mlqa-official:zh")
 
@@ -65,6 +66,9 @@ def test_ids_of_this_version_are_the_golden_ones() -> None:
     found = {
         "train": identity.train_id(TRAIN),
         "eval": identity.eval_id(EVAL),
+        "eval without later fields": identity.eval_id(
+            dataclasses.replace(EVAL, deterministic=None)
+        ),
         "score": identity.score_id(SCORE),
         "untuned": identity.train_id(TrainCell("x", "sha256:aa", "sha256:bb", "none")),
     }

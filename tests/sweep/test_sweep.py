@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from maple.analysis import frames
 from maple.errors import StoreError
+from maple.evaluate.responses import Asked
 from maple.models.adapter_files import WEIGHTS_FILE
-from maple.records import Unit
+from maple.models.scripted import ScriptedModel
+from maple.protocols import Task
+from maple.records import ChoiceRequest, ChoiceResponse, EvalCell, Noise, Unit
 from maple.report import build, summary
 from maple.report.gathered import gather
 from maple.store import Store
+from maple.sweep import plan as plan_module
+from maple.sweep import unit
 from maple.sweep.plan import Plan, Todo
 from maple.sweep.progress import progress
 from maple.sweep.run import Outcome, run, score_missing
@@ -43,6 +49,75 @@ def test_every_cell_is_done_scored_and_recorded(tmp_path: Path) -> None:
         assert all(0 <= value <= 1 for value in table["score"].to_pylist())
     assert (tmp_path / "index.parquet").exists()
     assert not list((tmp_path / "leases").glob("*.json"))
+
+
+def test_noise_is_recorded_and_reported(tmp_path: Path) -> None:
+    _, plan, store = swept(content(), tmp_path)
+    for name, cell in plan.grid.evals.items():
+        record = store.eval_record(name, cell)
+        assert record is not None
+        assert record.noise == Noise(16, 0.0 if cell.task == "xcopa" else None, 0)
+    page = build(store).read_text()
+    assert "4 bits: 0 of 16 answers change, log-probabilities by up to 0 nats a token; 16" in page
+
+
+def test_deterministic_cells_are_others_and_ask_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    plain = ScriptedModel.choice_logprobs
+
+    def counted(
+        self: ScriptedModel, requests: Sequence[ChoiceRequest], adapter: Path | None
+    ) -> list[ChoiceResponse]:
+        calls.append(len(requests))
+        return plain(self, requests, adapter)
+
+    monkeypatch.setattr(ScriptedModel, "choice_logprobs", counted)
+    batched, plan, _ = swept(content(), tmp_path / "batched")
+    assert set(calls) == {1, 16}
+    calls.clear()
+    study = content()
+    study["evaluate"]["deterministic"] = True
+    _, other, store = swept(study, tmp_path / "alone")
+    assert set(calls) == {1}
+    assert len(calls) == 12 * 16
+    assert not plan.grid.evals.keys() & other.grid.evals.keys()
+    assert plan.grid.train.keys() == other.grid.train.keys()
+    name, cell = next(iter(other.grid.evals.items()))
+    record = store.eval_record(name, cell)
+    assert record is not None
+    assert record.noise is None
+    assert "every item asked alone" in build(store).read_text()
+
+
+def test_adapters_take_turns_over_what_fits_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+    plain = unit.ask
+
+    def counted(task: Task, cell: EvalCell, *others: Any) -> Asked:
+        rendered.append(f"{cell.task}/{cell.subset}")
+        return plain(task, cell, *others)
+
+    monkeypatch.setattr(unit, "ask", counted)
+    study = content(r=[8, 16], train_bits=[16])
+    whole, _ = planned(study, tmp_path / "whole")
+    (once,) = Todo(whole, Store(tmp_path / "whole")).units(set())
+    monkeypatch.setattr(plan_module, "KEPT_ITEMS", 40)
+    monkeypatch.setattr(unit, "KEPT_ITEMS", 40)
+    made, store = planned(study, tmp_path / "turns")
+    (turns,) = Todo(made, store).units(set())
+    assert sorted(work.eval_id for work in turns.evals) == sorted(w.eval_id for w in once.evals)
+    # Two subsets of 16 items fit into 40: three adapters answer these, then the next two.
+    asked = [f"{work.cell.task}/{work.cell.subset}" for work in turns.evals]
+    assert asked[:6] == asked[:2] * 3
+    assert len(set(asked)) == 6
+    run(made, store, InProcess(), lambda _event: None)
+    assert sorted(rendered) == sorted(set(asked))
+    run(whole, Store(tmp_path / "whole"), InProcess(), lambda _event: None)
+    assert results(tmp_path / "whole") == results(tmp_path / "turns")
 
 
 def test_a_second_run_computes_nothing(tmp_path: Path) -> None:

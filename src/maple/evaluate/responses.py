@@ -27,6 +27,26 @@ an earlier run was interrupted. A limit that is no multiple cuts its last part s
 completes that part apart: the same numbers within the noise of batching, not the same bits.
 """
 
+Request = ChoiceRequest | GenerateRequest
+Response = ChoiceResponse | GenerateResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The items of a subset as they are asked: the same for every adapter.
+
+    Attributes:
+        examples: n, in their fixed order.
+        prompted: each as its prompt renders it.
+        requests: each with the exemplars in front.
+        exemplar_ids: in prompt order.
+    """
+
+    examples: tuple[Example, ...]
+    prompted: tuple[Prompted, ...]
+    requests: tuple[Request, ...]
+    exemplar_ids: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -35,7 +55,7 @@ class Part:
     start: int
     examples: tuple[Example, ...]
     prompted: tuple[Prompted, ...]
-    responses: tuple[ChoiceResponse | GenerateResponse, ...]
+    responses: tuple[Response, ...]
 
 
 def exemplars_of(
@@ -49,54 +69,93 @@ def exemplars_of(
     return [] if seed is None else choose(pool, n_shot, seed, f"{task}/{subset}")
 
 
+def ask(task: Task, cell: EvalCell, examples: Sequence[Example], pool: Sequence[Example]) -> Asked:
+    """Render the items of a cell.
+
+    Args:
+        task: the cell's task.
+        cell: what is evaluated; nothing of it that depends on the model is looked at.
+        examples: the items in their fixed order, already limited.
+        pool: items that may serve as exemplars, in their fixed order.
+
+    Raises:
+        DataError: the pool holds too few.
+    """
+    exemplars = exemplars_of(cell.task, cell.subset, cell.n_shot, cell.exemplar_seed, pool)
+    shared = prefix([task.render(shot, cell.subset, cell.prompt) for shot in exemplars], exemplars)
+    prompted = tuple(task.render(example, cell.subset, cell.prompt) for example in examples)
+    return Asked(
+        tuple(examples),
+        prompted,
+        tuple(_request(task, shared, item) for item in prompted),
+        tuple(shot.example_id for shot in exemplars),
+    )
+
+
 def answer(
-    model: LanguageModel,
-    adapter: Path | None,
-    task: Task,
-    cell: EvalCell,
-    examples: Sequence[Example],
-    exemplars: Sequence[Example],
-    done: int,
+    model: LanguageModel, adapter: Path | None, cell: EvalCell, asked: Asked, done: int
 ) -> Iterator[Part]:
-    """Responses to `examples[done:]`, part by part.
+    """Responses to the items from number `done` on, part by part.
 
     Args:
         model: the loaded base.
         adapter: PEFT folder; None for the untuned base.
-        task: the cell's task.
         cell: what is evaluated.
-        examples: the items in their fixed order, already limited.
-        exemplars: from `exemplars_of`.
+        asked: from `ask`.
         done: leading items that have responses already.
 
     Raises:
         ModelError: a request does not fit the context, or the adapter is not of this base.
     """
-    shared = prefix([task.render(shot, cell.subset, cell.prompt) for shot in exemplars], exemplars)
-    while done < len(examples):
-        stop = min(len(examples), (done // PART_ITEMS + 1) * PART_ITEMS)
-        part = tuple(examples[done:stop])
-        prompted = tuple(task.render(example, cell.subset, cell.prompt) for example in part)
-        responses = _ask(model, adapter, task, shared, prompted)
-        if len(responses) != len(part):
-            raise ModelError(
-                f"engine {model.engine}: gave {len(responses)} responses to {len(part)} requests"
-            )
-        yield Part(done, part, prompted, responses)
+    while done < len(asked.requests):
+        stop = min(len(asked.requests), (done // PART_ITEMS + 1) * PART_ITEMS)
+        part = slice(done, stop)
+        requests = asked.requests[part]
+        responses = (
+            alone(model, adapter, requests)
+            if cell.deterministic
+            else together(model, adapter, requests)
+        )
+        yield Part(done, asked.examples[part], asked.prompted[part], responses)
         done = stop
 
 
-def _ask(
-    model: LanguageModel,
-    adapter: Path | None,
-    task: Task,
-    shared: str,
-    prompted: Sequence[Prompted],
-) -> tuple[ChoiceResponse | GenerateResponse, ...]:
+def together(
+    model: LanguageModel, adapter: Path | None, requests: Sequence[Request]
+) -> tuple[Response, ...]:
+    """Responses to requests of one kind, in one call.
+
+    Raises:
+        ModelError: as `answer`; or the engine lost or invented responses.
+    """
+    choices = [request for request in requests if isinstance(request, ChoiceRequest)]
+    texts = [request for request in requests if isinstance(request, GenerateRequest)]
+    responses: list[Response] = []
+    if choices:
+        responses += model.choice_logprobs(choices, adapter)
+    if texts:
+        responses += model.generate(texts, adapter)
+    if len(responses) != len(requests):
+        raise ModelError(
+            f"engine {model.engine}: gave {len(responses)} responses to {len(requests)} requests"
+        )
+    return tuple(responses)
+
+
+def alone(
+    model: LanguageModel, adapter: Path | None, requests: Sequence[Request]
+) -> tuple[Response, ...]:
+    """The same, each request in a call of its own: no response depends on another request.
+
+    Floating-point sums differ with the shape of what is computed together, so this is what makes
+    results the same to the last bit in any order and company.
+    """
+    return tuple(
+        response for request in requests for response in together(model, adapter, [request])
+    )
+
+
+def _request(task: Task, shared: str, item: Prompted) -> Request:
     if task.max_new_tokens is None:
-        choices = [ChoiceRequest(shared, item.text, item.answers) for item in prompted]
-        return tuple(model.choice_logprobs(choices, adapter))
-    asked = [
-        GenerateRequest(shared, item.text, task.stop, task.max_new_tokens) for item in prompted
-    ]
-    return tuple(model.generate(asked, adapter))
+        return ChoiceRequest(shared, item.text, item.answers)
+    return GenerateRequest(shared, item.text, task.stop, task.max_new_tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -24,6 +26,53 @@ class Encoded:
     ids: tuple[int, ...]
     start: int
     shared: int
+
+
+class Encodings:
+    """Encoded texts of the latest requests, four bytes a token, so that none is tokenised twice."""
+
+    def __init__(self, most_tokens: int) -> None:
+        self._most = most_tokens
+        self._size = 0
+        self._kept: OrderedDict[tuple[object, ...], _Packed] = OrderedDict()
+
+    def get(self, requests: tuple[object, ...]) -> list[Encoded] | None:
+        """The texts of these requests; None where they are not kept (any more)."""
+        found = self._kept.get(requests)
+        if found is None:
+            return None
+        self._kept.move_to_end(requests)
+        return found.unpack()
+
+    def put(self, requests: tuple[object, ...], texts: Sequence[Encoded]) -> None:
+        """Keep texts; the ones used longest ago go."""
+        packed = _Packed.of(texts)
+        self._kept[requests] = packed
+        self._size += len(packed.ids)
+        while self._size > self._most:
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= len(oldest.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """Texts, end to end."""
+
+    ids: array[int]
+    borders: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(cls, texts: Sequence[Encoded]) -> _Packed:
+        ids = array("i", (token for text in texts for token in text.ids))
+        return cls(ids, tuple((len(text.ids), text.start, text.shared) for text in texts))
+
+    def unpack(self) -> list[Encoded]:
+        ids, at = self.ids.tolist(), 0
+        texts = []
+        for length, start, shared in self.borders:
+            texts.append(Encoded(tuple(ids[at : at + length]), start, shared))
+            at += length
+        return texts
 
 
 def bos_count(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:

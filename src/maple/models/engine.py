@@ -13,8 +13,8 @@ from maple.models.adapters import AdapterSlot
 from maple.models.attention import Store
 from maple.models.batching import budget
 from maple.models.choices import Scored, score
-from maple.models.encoding import Encoded, bos_count, common_prefix, encode, expected_bos
-from maple.models.generation import Completion, Generator
+from maple.models.encoding import Encoded, Encodings, bos_count, common_prefix, encode, expected_bos
+from maple.models.generation import Completion, Generator, check_request
 from maple.models.head import body, check_head, final_logits, text_config
 from maple.models.loading import Loaded
 from maple.models.proving import PROBES, check_layers, first_linear
@@ -27,6 +27,9 @@ from maple.records import (
     GenerateResponse,
     Proof,
 )
+
+_KEPT_TOKENS = 2**26
+"""Tokens of requests that are kept for the next adapter: 256 MiB."""
 
 
 class TransformersModel:
@@ -57,6 +60,7 @@ class TransformersModel:
         self._generator = Generator(self._runner, loaded.model, loaded.tokenizer)
         self._limit = budget(loaded.model, self._runner.kinds)
         self._kept: tuple[tuple[int, tuple[int, ...]], Store] | None = None
+        self._encoded = Encodings(_KEPT_TOKENS)
         self._base_probes: Tensor | None = None
 
     @torch.inference_mode()
@@ -65,12 +69,7 @@ class TransformersModel:
     ) -> list[ChoiceResponse]:
         """See `maple.protocols.LanguageModel.choice_logprobs`."""
         self.adapters.use(adapter)
-        triples = [
-            (request.prefix, request.prompt, choice)
-            for request in requests
-            for choice in request.choices
-        ]
-        texts = encode(self._tokenizer, triples, self._bos)
+        texts = self._encode(requests)
         for text in texts:
             self._check_length(text.start, len(text.ids) - text.start, "the choice")
         scores = self._scored(
@@ -102,6 +101,15 @@ class TransformersModel:
             texts.append(Encoded((*context, *continuation), len(context), len(context)))
         return self._scored(texts, [""] * len(texts))
 
+    def _encode(self, requests: Sequence[ChoiceRequest | GenerateRequest]) -> list[Encoded]:
+        """The texts of all choices, or the prompts; those that every adapter is asked stay."""
+        key = tuple(requests)
+        known = self._encoded.get(key)
+        if known is None:
+            known = encode(self._tokenizer, _triples(requests), self._bos)
+            self._encoded.put(key, known)
+        return known
+
     def _scored(self, texts: Sequence[Encoded], prefixes: Sequence[str]) -> list[Scored]:
         scores: dict[int, Scored] = {}
         for prefix, group in _grouped(texts, prefixes):
@@ -117,12 +125,8 @@ class TransformersModel:
         """See `maple.protocols.LanguageModel.generate`."""
         self.adapters.use(adapter)
         for request in requests:
-            if request.max_new_tokens < 1 or "" in request.stop:
-                raise ModelError(
-                    f"nothing can be generated under {request.stop=} and {request.max_new_tokens=}"
-                )
-        triples = [(request.prefix, request.prompt, None) for request in requests]
-        texts = encode(self._tokenizer, triples, self._bos)
+            check_request(request)
+        texts = self._encode(requests)
         for text, request in zip(texts, requests, strict=True):
             self._check_length(len(text.ids), request.max_new_tokens, "max_new_tokens")
         completions = [
@@ -183,6 +187,17 @@ class TransformersModel:
                 f"{self.max_context} tokens",
                 "use fewer exemplars or a shorter prompt",
             )
+
+
+def _triples(
+    requests: Sequence[ChoiceRequest | GenerateRequest],
+) -> list[tuple[str, str, str | None]]:
+    """(prefix, prompt, answer) of each text that is tokenised."""
+    triples: list[tuple[str, str, str | None]] = []
+    for request in requests:
+        answers = request.choices if isinstance(request, ChoiceRequest) else (None,)
+        triples += [(request.prefix, request.prompt, answer) for answer in answers]
+    return triples
 
 
 def _grouped(

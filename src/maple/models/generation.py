@@ -1,7 +1,8 @@
-"""Greedy generation in batches, with the stop rules of the tasks."""
+"""Generation in batches, greedy or sampled, with the stop rules of the tasks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from maple.errors import ModelError
 from maple.models.attention import Store
 from maple.models.batching import Budget, batches, waves
-from maple.models.head import best_tokens
+from maple.models.head import best_tokens, drawn_tokens
 from maple.models.runner import Runner
 from maple.models.trie import lay_out, pack
+from maple.provenance import derive_seed
 from maple.records import GenerateRequest, StopReason
 
 _CONTEXT = 4
@@ -36,6 +39,24 @@ class Completion:
     reason: StopReason | None = None
 
 
+def check_request(request: GenerateRequest) -> None:
+    """Refuse what no text can come from.
+
+    Raises:
+        ModelError: no token allowed, an empty stop string, or a sampling that draws from nothing.
+    """
+    how = request.sampling
+    if request.max_new_tokens < 1 or "" in request.stop:
+        raise ModelError(
+            f"nothing can be generated under {request.stop=} and {request.max_new_tokens=}"
+        )
+    if how is not None and not (0 < how.temperature < math.inf and 0 < how.top_p <= 1):
+        raise ModelError(
+            f"nothing can be drawn with temperature {how.temperature} and top_p {how.top_p}",
+            "expected a temperature above 0 and a top_p in (0, 1]; without sampling for greedy",
+        )
+
+
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Every token that ends a text: of the tokenizer and of the generation settings."""
     settings = getattr(model.generation_config, "eos_token_id", None)
@@ -44,7 +65,7 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fr
 
 
 class Generator:
-    """Continues prompts greedily."""
+    """Continues prompts."""
 
     def __init__(
         self, runner: Runner, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -88,7 +109,7 @@ class Generator:
     def _grow(self, live: list[Completion], store: Store, hidden: Tensor) -> None:
         """Add tokens until all are finished; hidden: [B, H] at the last token of each prompt."""
         while True:
-            tokens = best_tokens(self._model, hidden)
+            tokens = self._next(live, hidden)
             for completion, token in zip(live, tokens.tolist(), strict=True):
                 if completion.reason is None:
                     self._extend(completion, token)
@@ -103,6 +124,24 @@ class Generator:
                 live = [live[index] for index in going]
             places = [len(item.prompt) + len(item.ids) - 1 for item in live]
             hidden = self._runner.step(store, tokens, torch.tensor(places))
+
+    def _next(self, live: Sequence[Completion], hidden: Tensor) -> Tensor:
+        """The next token of each row: [B] int64."""
+        tokens = best_tokens(self._model, hidden)
+        sampled = [
+            (row, item.request.sampling, len(item.ids))
+            for row, item in enumerate(live)
+            if item.request.sampling is not None and item.reason is None
+        ]
+        if sampled:
+            rows = torch.tensor([row for row, _, _ in sampled], device=hidden.device)
+            numbers = [
+                (how.temperature, how.top_p, derive_seed(how.seed, "sampling", str(step)) / 2**31)
+                for _, how, step in sampled
+            ]
+            settings = torch.tensor(numbers, dtype=torch.float64, device=hidden.device)
+            tokens[rows] = drawn_tokens(self._model, hidden[rows], *settings.unbind(1))
+        return tokens
 
     def _extend(self, completion: Completion, token: int) -> None:
         """Add a token and see whether it ends the answer."""

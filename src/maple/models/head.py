@@ -187,6 +187,42 @@ def best_tokens(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return tokens
 
 
+def drawn_tokens(
+    model: PreTrainedModel, hidden: Tensor, temperatures: Tensor, top_ps: Tensor, draws: Tensor
+) -> Tensor:
+    """Next tokens by temperature and nucleus sampling (Holtzman et al. 2020).
+
+    The tokens are laid side by side from the most probable one on, each as wide as it is probable,
+    cut behind the first that reaches `top_ps`; the draw points at one of them.
+
+    Args:
+        hidden: [N, H].
+        temperatures: [N] float64, above 0.
+        top_ps: [N] float64, in (0, 1].
+        draws: [N] float64, in [0, 1).
+
+    Returns:
+        [N] int64.
+
+    Raises:
+        ModelError: a logit that decides is infinite or no number.
+    """
+    tokens = torch.empty(len(hidden), dtype=torch.int64, device=hidden.device)
+    for block in _blocks(model, len(hidden)):
+        logits = final_logits(model, hidden[block])
+        check_finite(logits.amax(-1))
+        scaled = logits.double() / temperatures[block, None]
+        shares, words = scaled.softmax(-1).sort(dim=-1, descending=True, stable=True)
+        reached = shares.cumsum(-1)
+        # The first token always stays; of the others those with something left before them.
+        left = reached - shares < top_ps[block, None]
+        width = (shares * left).sum(-1)
+        place = torch.searchsorted(reached, (draws[block] * width)[:, None], right=True)
+        place = torch.minimum(place, left.sum(-1, keepdim=True) - 1)
+        tokens[block] = words.gather(-1, place).squeeze(-1)
+    return tokens
+
+
 def check_finite(values: Tensor) -> None:
     """Refuse logits or log-probabilities that overflowed: any answer made of them would be noise.
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from maple.analysis.estimates import Estimate
 from maple.analysis.results import Result
 from maple.languages import language
+from maple.records import EvalCell, Noise
 from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
 
@@ -160,6 +161,8 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     if setting.n_shot:
         shots = f"{labels.plural(setting.n_shot, 'exemplar')} (seed {setting.exemplar_seed})"
     answered = "answers by log-probability of the choices"
+    if any(cell.deterministic for cell in cells):
+        shots += ", every item asked alone"
     if setting.decoding != "choices":
         answered = f"{setting.decoding} decoding, at most {setting.max_new_tokens} new tokens"
     engines = {(cell.eval_bits, cell.engine, cell.compute_dtype) for cell in cells}
@@ -212,6 +215,7 @@ def _caution(gathered: Gathered, table: Table) -> tuple[str, ...]:
             f"{marked} of {len(deltas)} language differences do. Without any true difference about "
             "1 in 20 would; no correction is made for looking at many."
         )
+    lines += _noise(gathered, table)
     if any(row.score.low is None for row in found):
         lines.append("No interval where all items form one cluster.")
     elif found and min(row.score.clusters for row in found) < FEW_CLUSTERS:
@@ -224,3 +228,22 @@ def _caution(gathered: Gathered, table: Table) -> tuple[str, ...]:
         low, high = labels.points(min(chances)), labels.points(max(chances))
         lines.append(f"Chance: {low if low == high else f'{low} to {high}'}.")
     return tuple(lines)
+
+
+def _noise(gathered: Gathered, table: Table) -> list[str]:
+    """What batching alone does to answers, per precision: no smaller effect means anything."""
+    evals = {eval_id for line in table.lines for eval_id in line.evals.values()}
+    found: dict[int, list[Noise]] = {}
+    for record in gathered.records:
+        if record.id in evals and isinstance(record.cell, EvalCell) and record.noise is not None:
+            found.setdefault(record.cell.eval_bits, []).append(record.noise)
+    told = []
+    for bits, noises in sorted(found.items()):
+        worst = max(noises, key=lambda noise: (noise.changed, noise.max_abs_diff or 0.0))
+        text = f"{bits} bits: {worst.changed} of {worst.items} answers change"
+        if worst.max_abs_diff is not None:
+            text += f", log-probabilities by up to {worst.max_abs_diff:.2g} nats a token"
+        told.append(text)
+    if not told:
+        return []
+    return [f"Noise of batching (items asked alone and together): {'; '.join(told)}."]

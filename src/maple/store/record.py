@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maple.errors import StoreError
-from maple.records import Cost, EvalCell, Failure, Proof, TrainCell, TrainOutcome
+from maple.records import Cost, EvalCell, Failure, Noise, Proof, TrainCell, TrainOutcome
 from maple.store.schemas import SCHEMA_VERSION
 
 
@@ -18,13 +18,15 @@ class Record(BaseModel):
         kind: "train" or "eval".
         id: the cell's id.
         status: "done" or "failed". A cell that was done and failed when more items were asked for
-            is "failed" and keeps what it had: n, cost, proof, exemplar_ids.
+            is "failed" and keeps what it had: n, cost, proof, noise, exemplar_ids.
         cell: the cell, resolved.
         started, finished: UTC, ISO 8601.
         provenance: versions, commit, machine.
         cost: of all attempts that contributed to the result, added up.
         outcome: what training reported; train cells only.
         proof: what was checked about the model; eval cells only.
+        noise: of batching, measured on the first cell of its kind in the process that wrote this;
+            eval cells only, None where items are asked alone.
         n: examples answered; eval cells only.
         exemplar_ids: in prompt order; eval cells only.
         failure: why, where status is "failed".
@@ -43,6 +45,7 @@ class Record(BaseModel):
     cost: Cost | None = None
     outcome: TrainOutcome | None = None
     proof: Proof | None = None
+    noise: Noise | None = None
     n: int | None = None
     exemplar_ids: tuple[str, ...] = ()
     failure: Failure | None = None

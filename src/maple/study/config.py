@@ -102,6 +102,7 @@ class EvaluateSection(_Section):
         | Annotated[list[Literal[4, 8, 16, 32]], Field(min_length=1), AfterValidator(_distinct)]
     ) = "as trained"
     exemplar_seed: Seed = 0
+    deterministic: bool = False  # every item alone: the same bits whatever else is asked; slow
     limit: Positive | None = None
     task: Annotated[list[TaskSection], Field(min_length=1)]
 

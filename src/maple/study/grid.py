@@ -204,4 +204,5 @@ def _eval_cell(study: Study, trained: str, bits: int, subset: Subset, engine: En
         decoding="choices" if subset.max_new_tokens is None else "greedy",
         max_new_tokens=subset.max_new_tokens,
         truncation="refuse",
+        deterministic=study.evaluate.deterministic or None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +22,10 @@ from maple.sweep.check import Checked, check, check_space, engine_of, template_h
 from maple.sweep.external import METHOD as EXTERNAL
 from maple.sweep.external import adapter_cell, bring_in
 from maple.tasks import TASKS
+
+KEPT_ITEMS = 20_000
+"""Items whose prompts a worker keeps in memory. Adapters take turns over subsets of so many items,
+so that prompts are rendered and tokenised once and not once an adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +190,31 @@ class Todo:
         keyed.sort(key=lambda key: (order[key[0]], key[1], key[2]))
         for (identity, bits), group in groupby(keyed, key=lambda key: (key[0], key[1])):
             work = [key[3] for key in group]
+            answering = [item for item in work if isinstance(item, EvalWork)]
             yield Unit(
                 base=bases[identity],
                 bits=bits,
                 store=str(self._store.root),
                 train=tuple(item for item in work if isinstance(item, TrainWork)),
-                evals=tuple(item for item in work if isinstance(item, EvalWork)),
+                evals=tuple(self._in_turns(answering)),
             )
+
+    def _in_turns(self, evals: Sequence[EvalWork]) -> list[EvalWork]:
+        """Adapter after adapter over the same few subsets, then over the next ones."""
+        turns: dict[tuple[str, str, str], int] = {}
+        turn = items = 0
+        for work in evals:
+            subset = _subset(work.cell)
+            if subset not in turns:
+                items += self._plan.items(work.cell)
+                if items > KEPT_ITEMS:
+                    turn, items = turn + 1, self._plan.items(work.cell)
+                turns[subset] = turn
+        return sorted(evals, key=lambda work: turns[_subset(work.cell)])
+
+
+def _subset(cell: EvalCell) -> tuple[str, str, str]:
+    return cell.task, cell.items, cell.prompt_hash
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from maple import provenance
 from maple.errors import MapleError
-from maple.evaluate.responses import Part, answer, exemplars_of
+from maple.evaluate import invariance
+from maple.evaluate.responses import Asked, Part, answer, ask
 from maple.models.adapter_files import check_adapter
 from maple.models.files import SCRIPTED
 from maple.prompts import training
@@ -23,13 +25,14 @@ from maple.records import (
     EvalWork,
     Failure,
     InstructionRow,
+    Noise,
     TrainCell,
     TrainOutcome,
     TrainWork,
     Unit,
 )
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
-from maple.sweep.plan import is_answered, is_trained
+from maple.sweep.plan import KEPT_ITEMS, is_answered, is_trained
 from maple.tasks import TASKS
 
 Emit = Callable[[Mapping[str, object]], None]
@@ -55,6 +58,8 @@ class _Worker:
         self._emit = emit
         self._store = Store(Path(unit.store))
         self._base = _Base(unit, emit)
+        self._asked = _AskedItems(self._store)
+        self._noise: dict[str, Noise] = {}
 
     def train(self, work: TrainWork) -> None:
         cell_id = work.train_id
@@ -76,7 +81,7 @@ class _Worker:
         cell_id, cell = work.eval_id, work.cell
 
         def finished() -> bool:
-            wanted = len(self._examples(work))
+            wanted = len(self._asked.of(work).examples)
             return is_answered(self._store, cell_id, cell, wanted)
 
         if work.adapter and not is_trained(self._store, work.adapter):
@@ -136,31 +141,25 @@ class _Worker:
     def _answered(self, work: EvalWork, attempt: _Attempt, lease: Lease) -> Record:
         cell, cell_id = work.cell, work.eval_id
         adapter = self._adapter(work)
-        examples = self._examples(work)
-        pool = (
-            self._store.items(cell.task, cell.subset, cell.exemplar_pool)
-            if cell.exemplar_pool
-            else []
-        )
-        exemplars = exemplars_of(cell.task, cell.subset, cell.n_shot, cell.exemplar_seed, pool)
+        asked = self._asked.of(work)
         earlier = self._store.eval_record(cell_id, cell)
         kept = (earlier and earlier.n) or 0
         if self._store.count(cell_id, cell) < kept:
             earlier, kept = None, 0  # its file was deleted
         done = self._store.responses(cell_id, cell).num_rows
         load_seconds = self._base.ensure()
-        meter = provenance.Meter()
         model = self._base.model
         proof = model.proof(adapter)
-        task = TASKS[cell.task]
-        for part in answer(model, adapter, task, cell, examples, exemplars, done):
+        noise = self._noise_floor(model, adapter, cell, asked)
+        meter = provenance.Meter()
+        for part in answer(model, adapter, cell, asked, done):
             lease.check()
             cost = Cost(**meter.lap(), load_seconds=load_seconds)  # type: ignore[arg-type]
             self._store.put_part(cell_id, cell, part.start, _rows(part), cost)
             load_seconds = 0.0
             reached = part.start + len(part.examples)
             self._emit(
-                {"event": "progress", "id": cell_id, "step": reached, "steps": len(examples)}
+                {"event": "progress", "id": cell_id, "step": reached, "steps": len(asked.examples)}
             )
         table = self._store.join_parts(cell_id, cell)
         costs = self._store.part_costs(cell_id, cell, kept)
@@ -169,9 +168,21 @@ class _Worker:
         return attempt.done(
             cost=_total(costs),
             proof=proof,
+            noise=noise,
             n=table.num_rows,
-            exemplar_ids=tuple(shot.example_id for shot in exemplars),
+            exemplar_ids=asked.exemplar_ids,
         )
+
+    def _noise_floor(
+        self, model: LanguageModel, adapter: Path | None, cell: EvalCell, asked: Asked
+    ) -> Noise | None:
+        """Measured on the first cell of each kind; the base is the same for all of a unit."""
+        if cell.deterministic:
+            return None
+        if cell.decoding not in self._noise:
+            bits = self._unit.bits
+            self._noise[cell.decoding] = invariance.measure(model, adapter, asked.requests, bits)
+        return self._noise[cell.decoding]
 
     def _adapter(self, work: EvalWork) -> Path | None:
         if work.adapter is None:
@@ -179,10 +190,6 @@ class _Worker:
         folder = self._store.train_folder(work.adapter)
         check_adapter(folder, self._unit.base)
         return folder
-
-    def _examples(self, work: EvalWork) -> list[Any]:
-        cell = work.cell
-        return self._store.items(cell.task, cell.subset, cell.items)[: work.limit]
 
     def _close(self, record: Record, lease: Lease) -> None:
         """Write the record, unless the cell has a new holder, whose record it then is."""
@@ -198,6 +205,34 @@ class _Worker:
         if record.failure is not None:
             event["message"] = record.failure.message
         self._emit(event)
+
+
+class _AskedItems:
+    """The rendered items of subsets, kept from one adapter to the next, the latest `KEPT_ITEMS`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[tuple[object, ...], Asked] = OrderedDict()
+
+    def of(self, work: EvalWork) -> Asked:
+        """The items of an eval cell as they are asked, up to its limit."""
+        cell = work.cell
+        key = (
+            *(cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash),
+            *(cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, work.limit),
+        )
+        if key not in self._kept:
+            items = self._store.items(cell.task, cell.subset, cell.items)[: work.limit]
+            pool = cell.exemplar_pool
+            shots = self._store.items(cell.task, cell.subset, pool) if pool else []
+            self._kept[key] = ask(TASKS[cell.task], cell, items, shots)
+        self._kept.move_to_end(key)
+        while len(self._kept) > 1 and self._items() > KEPT_ITEMS:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def _items(self) -> int:
+        return sum(len(asked.examples) for asked in self._kept.values())
 
 
 class _Base:
@@ -294,7 +329,7 @@ def failed_record(common: Mapping[str, Any], failure: Failure, earlier: Record |
         earlier: the record it replaces. Where that stands for answers, they are still there: more
             items were asked for, and failed.
     """
-    kept = ("n", "cost", "proof", "exemplar_ids")
+    kept = ("n", "cost", "proof", "noise", "exemplar_ids")
     answers = {name: getattr(earlier, name) for name in kept} if earlier and earlier.n else {}
     finished = provenance.utc_now()
     return Record(**common, **answers, status="failed", finished=finished, failure=failure)

@@ -1,0 +1,66 @@
+"""Whether batching changes answers, and by how much: the noise floor of every comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maple.errors import ModelError
+from maple.evaluate.responses import Request, Response, alone, together
+from maple.protocols import LanguageModel
+from maple.records import ChoiceResponse, GenerateResponse, Noise
+
+SAMPLE = 16
+"""Items that are asked both alone and together."""
+
+TOLERANCE = {32: 1e-3, 16: 0.25, 8: 2.0, 4: 0.25}
+"""Largest difference, in nats per answer token, that rounding explains, by bits of the base.
+
+Ten times what docs/log.md reports for float32 and bfloat16; LLM.int8 chooses its outlier columns
+over the whole batch. A wrong mask moves log-probabilities by whole nats at every precision.
+"""
+
+
+def measure(
+    model: LanguageModel, adapter: Path | None, requests: Sequence[Request], bits: int
+) -> Noise:
+    """Ask the first items of a cell alone and together.
+
+    Args:
+        model: the loaded base.
+        adapter: PEFT folder; None for the untuned base.
+        requests: of one kind; at most `SAMPLE` are asked.
+        bits: of the base.
+
+    Raises:
+        ModelError: log-probabilities differ by more than rounding explains.
+    """
+    sample = requests[:SAMPLE]
+    noise = compare(alone(model, adapter, sample), together(model, adapter, sample))
+    if noise.max_abs_diff is not None and noise.max_abs_diff > TOLERANCE[bits]:
+        raise ModelError(
+            f"engine {model.engine}: batching moves log-probabilities by "
+            f"{noise.max_abs_diff:.3g} nats a token, expected at most {TOLERANCE[bits]:g} "
+            f"at {bits} bits",
+            "this is a fault of the engine with this base model, please report it; "
+            "deterministic = true in [evaluate] asks every item alone",
+        )
+    return noise
+
+
+def compare(one: Sequence[Response], other: Sequence[Response]) -> Noise:
+    """How far two series of responses to the same requests are apart."""
+    differences: list[float] = []
+    changed = 0
+    for left, right in zip(one, other, strict=True):
+        if isinstance(left, ChoiceResponse) and isinstance(right, ChoiceResponse):
+            pairs = zip(left.logprobs, right.logprobs, left.n_tokens, strict=True)
+            differences += [abs(a - b) / tokens for a, b, tokens in pairs]
+            changed += _best(left) != _best(right)
+        elif isinstance(left, GenerateResponse) and isinstance(right, GenerateResponse):
+            changed += left.text != right.text
+    return Noise(len(one), max(differences, default=None), changed)
+
+
+def _best(response: ChoiceResponse) -> int:
+    return response.logprobs.index(max(response.logprobs))
