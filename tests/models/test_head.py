@@ -136,11 +136,9 @@ def test_tokens_are_drawn_as_often_as_they_are_probable(monkeypatch: pytest.Monk
     draws = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
 
     def drawn(temperature: float, top_p: float) -> torch.Tensor:
-        settings = (
-            torch.full((2000,), value, dtype=torch.float64) for value in (temperature, top_p)
-        )
+        every = torch.ones(2000, dtype=torch.float64)
         with torch.no_grad():
-            tokens = head.drawn_tokens(model, hidden, *settings, draws)
+            tokens = head.drawn_tokens(model, hidden, every * temperature, every * top_p, draws)
         return torch.bincount(tokens, minlength=400).double() / 2000
 
     with torch.no_grad():

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
@@ -23,7 +25,7 @@ from transformers import (
 from maple.models.files import resolve
 from maple.models.loading import Loaded, load
 
-FAMILIES = ("llama", "mistral", "gemma3", "qwen2")
+FAMILIES = ("llama", "mistral", "gemma2", "gemma3", "qwen2")
 WINDOW = 12
 TEXT = (
     "the quick brown fox jumps over the lazy dog and runs home. question answer: yes no maybe "
@@ -80,6 +82,18 @@ def build(family: str, *, tied: bool = False, **changes: Any) -> PreTrainedModel
         return Qwen2ForCausalLM(Qwen2Config(**shape))
     if family == "mistral":
         return MistralForCausalLM(MistralConfig(sliding_window=WINDOW, head_dim=8, **shape))
+    if family == "gemma2":
+        return Gemma2ForCausalLM(
+            Gemma2Config(
+                sliding_window=WINDOW,
+                head_dim=8,
+                query_pre_attn_scalar=8,
+                attn_logit_softcapping=2.0,
+                final_logit_softcapping=5.0,
+                layer_types=["sliding_attention", "full_attention"],
+                **shape,
+            )
+        )
     return Gemma3ForCausalLM(
         Gemma3TextConfig(
             sliding_window=WINDOW,

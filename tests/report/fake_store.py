@@ -216,7 +216,7 @@ def put_eval(store: Store, plan: PlanFile, name: str, scorer: Scorer) -> None:
             response = GenerateResponse(text, "eos" if text else "length", 6, *prompt)
             rows.append(generate_row(item, response))
     store.put_part(name, asked, 0, rows, COST)
-    store.join_parts(name, asked)
+    store.join_parts(name, asked, [row["example_id"] for row in rows])
     store.drop_parts(name, asked)
     ids = [item.example_id for item in items]
     for score_name, score in plan.scores.items():

@@ -158,7 +158,10 @@ def test_the_cost_survives_a_death_before_the_record(tmp_path: Path) -> None:
     name, cell = next(iter(plan.grid.evals.items()))
     rows = store.finished(name, cell).to_pylist()
     store.eval_path(name, cell).with_suffix(".json").unlink()
+    joined = store.eval_path(name, cell).read_bytes()
+    store.eval_path(name, cell).unlink()
     store.put_part(name, cell, 0, rows, Cost(100.0))
+    store.eval_path(name, cell).write_bytes(joined)
     swept(study, tmp_path, limit=5)
     record = store.eval_record(name, cell)
     assert record is not None

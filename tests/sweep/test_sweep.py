@@ -21,7 +21,7 @@ from maple.report import build, summary
 from maple.report.gathered import gather
 from maple.store import Store
 from maple.sweep import plan as plan_module
-from maple.sweep import unit
+from maple.sweep import unit as unit_module
 from maple.sweep.plan import Plan, Todo
 from maple.sweep.progress import progress
 from maple.sweep.run import Outcome, run, score_missing
@@ -74,7 +74,7 @@ def test_deterministic_cells_are_others_and_ask_alone(
         return plain(self, requests, adapter)
 
     monkeypatch.setattr(ScriptedModel, "choice_logprobs", counted)
-    batched, plan, _ = swept(content(), tmp_path / "batched")
+    _, plan, _ = swept(content(), tmp_path / "batched")
     assert set(calls) == {1, 16}
     calls.clear()
     study = content()
@@ -95,18 +95,18 @@ def test_adapters_take_turns_over_what_fits_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[str] = []
-    plain = unit.ask
+    plain = unit_module.ask
 
     def counted(task: Task, cell: EvalCell, *others: Any) -> Asked:
         rendered.append(f"{cell.task}/{cell.subset}")
         return plain(task, cell, *others)
 
-    monkeypatch.setattr(unit, "ask", counted)
+    monkeypatch.setattr(unit_module, "ask", counted)
     study = content(r=[8, 16], train_bits=[16])
     whole, _ = planned(study, tmp_path / "whole")
     (once,) = Todo(whole, Store(tmp_path / "whole")).units(set())
     monkeypatch.setattr(plan_module, "KEPT_ITEMS", 40)
-    monkeypatch.setattr(unit, "KEPT_ITEMS", 40)
+    monkeypatch.setattr(unit_module, "KEPT_ITEMS", 40)
     made, store = planned(study, tmp_path / "turns")
     (turns,) = Todo(made, store).units(set())
     assert sorted(work.eval_id for work in turns.evals) == sorted(w.eval_id for w in once.evals)

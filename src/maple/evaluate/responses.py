@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,7 @@ from maple.records import (
 )
 
 PART_ITEMS = 64
-"""Items answered in one call and persisted together.
-
-Parts start at multiples of this number, so that what is batched with what does not depend on where
-an earlier run was interrupted. A limit that is no multiple cuts its last part short, and raising it
-completes that part apart: the same numbers within the noise of batching, not the same bits.
-"""
+"""Items answered in one call and persisted together."""
 
 Request = ChoiceRequest | GenerateRequest
 Response = ChoiceResponse | GenerateResponse
@@ -50,9 +45,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Consecutive answered items of a cell, beginning with item `start`."""
+    """Answered items of a cell; `first` is the number of the first of them."""
 
-    start: int
+    first: int
     examples: tuple[Example, ...]
     prompted: tuple[Prompted, ...]
     responses: tuple[Response, ...]
@@ -93,31 +88,55 @@ def ask(task: Task, cell: EvalCell, examples: Sequence[Example], pool: Sequence[
 
 
 def answer(
-    model: LanguageModel, adapter: Path | None, cell: EvalCell, asked: Asked, done: int
+    model: LanguageModel,
+    adapter: Path | None,
+    cell: EvalCell,
+    asked: Asked,
+    kept: int,
+    done: Collection[str],
 ) -> Iterator[Part]:
-    """Responses to the items from number `done` on, part by part.
+    """Responses to the items that have none, part by part.
 
     Args:
         model: the loaded base.
         adapter: PEFT folder; None for the untuned base.
         cell: what is evaluated.
         asked: from `ask`.
-        done: leading items that have responses already.
+        kept: leading items that were answered for good, under a lower limit.
+        done: ids of all items that have responses already.
 
     Raises:
         ModelError: a request does not fit the context, or the adapter is not of this base.
     """
-    while done < len(asked.requests):
-        stop = min(len(asked.requests), (done // PART_ITEMS + 1) * PART_ITEMS)
-        part = slice(done, stop)
-        requests = asked.requests[part]
-        responses = (
-            alone(model, adapter, requests)
-            if cell.deterministic
-            else together(model, adapter, requests)
+    for part in parts(asked.examples, kept):
+        missing = [number for number in part if asked.examples[number].example_id not in done]
+        if not missing:
+            continue
+        requests = [asked.requests[number] for number in missing]
+        respond = alone if cell.deterministic else together
+        yield Part(
+            min(missing),
+            tuple(asked.examples[number] for number in missing),
+            tuple(asked.prompted[number] for number in missing),
+            respond(model, adapter, requests),
         )
-        yield Part(done, asked.examples[part], asked.prompted[part], responses)
-        done = stop
+
+
+def parts(examples: Sequence[Example], kept: int) -> list[list[int]]:
+    """The items from number `kept` on in the parts in which they are answered.
+
+    Items of a cluster, the questions of a passage, stand together, since what their prompts share
+    is computed once. What is batched with what follows from the items and `kept` alone, not from
+    where an earlier run was interrupted. Under a raised limit the new items are batched apart from
+    the old ones: the same numbers within the noise of batching, not the same bits.
+    """
+    met: dict[str, int] = {}
+    for number in range(kept, len(examples)):
+        met.setdefault(examples[number].cluster_id, number)
+    order = sorted(
+        range(kept, len(examples)), key=lambda number: (met[examples[number].cluster_id], number)
+    )
+    return [order[at : at + PART_ITEMS] for at in range(0, len(order), PART_ITEMS)]
 
 
 def together(

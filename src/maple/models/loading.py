@@ -60,12 +60,15 @@ def load(base: BaseModel, bits: int) -> Loaded:
             weights published quantised, no fast tokenizer, or not enough memory.
     """
     path = Path(base.path)
-    if read_json(path / "config.json", base.name).get("quantization_config"):
+    settings = read_json(path / "config.json", base.name)
+    if settings.get("quantization_config"):
         raise ModelError(
             f"base model {base.name!r}: its weights were published quantised and cannot be "
             f"loaded at {bits} bits",
             "choose the unquantised release of the model",
         )
+    # The fused kernel cannot squash attention scores, as Gemma 2 does.
+    squashed = settings.get("attn_logit_softcapping") is not None
     compute_dtype = torch.float32 if bits == 32 else torch.bfloat16
     try:
         with _quiet():
@@ -77,7 +80,7 @@ def load(base: BaseModel, bits: int) -> Loaded:
                 use_safetensors=True,
                 dtype=compute_dtype,
                 quantization_config=_quantisation(bits),
-                attn_implementation="sdpa",
+                attn_implementation="eager" if squashed else "sdpa",
                 device_map={"": _device()},
                 output_loading_info=True,
             )

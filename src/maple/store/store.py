@@ -122,15 +122,12 @@ class Store:
         return table.replace_schema_metadata(None)
 
     def responses(self, eval_id: str, cell: EvalCell) -> pa.Table:
-        """`finished`, and the parts behind it. For the holder of the cell's lease."""
+        """`finished`, and behind it the rows of the parts. For the holder of the cell's lease."""
         schema = response_schema(cell)
-        path = self.eval_path(eval_id, cell)
         tables = [self.finished(eval_id, cell)]
-        done = tables[0].num_rows
-        for start, part in self._parts(path):
-            if start == done:
+        for after, part in self._parts(self.eval_path(eval_id, cell)):
+            if after == tables[0].num_rows:
                 tables.append(files.read_table(part, schema))
-                done += tables[-1].num_rows
         return pa.concat_tables(tables).replace_schema_metadata(None)
 
     def answered(self, eval_id: str, cell: EvalCell) -> int:
@@ -140,12 +137,10 @@ class Store:
         """
         done = self.count(eval_id, cell)
         try:
-            for start, part in self._parts(self.eval_path(eval_id, cell)):
-                if start == done:
-                    done += files.count_rows(part)
+            parts = self._parts(self.eval_path(eval_id, cell))
+            return done + sum(files.count_rows(part) for after, part in parts if after == done)
         except StoreError:
             return self.count(eval_id, cell)
-        return done
 
     def count(self, eval_id: str, cell: EvalCell) -> int:
         """Rows in an eval cell's finished file, from its footer alone; 0 without one."""
@@ -156,35 +151,48 @@ class Store:
         self,
         eval_id: str,
         cell: EvalCell,
-        start: int,
+        first: int,
         rows: Sequence[Mapping[str, object]],
         cost: Cost,
     ) -> None:
-        """Persist the responses to items `start`, `start + 1`, ... of an unfinished cell.
+        """Persist responses to some items of an unfinished cell.
 
-        What they cost goes with them, so that it is not lost with the process.
+        What they cost goes with them, so that it is not lost with the process. The name of the file
+        says how many rows the cell's one file had: once it has more, the part is joined.
+
+        Args:
+            first: number of the first of these items, which no other part has.
         """
         table = pa.Table.from_pylist(list(rows), schema=response_schema(cell))
         table = schemas.with_metadata(table, {"cost": dataclasses.asdict(cost)})
         path = self.eval_path(eval_id, cell)
-        files.write_table(path.with_suffix(".parts") / f"{start:08d}.parquet", table)
+        name = f"{self.count(eval_id, cell):08d}-{first:08d}.parquet"
+        files.write_table(path.with_suffix(".parts") / name, table)
 
-    def join_parts(self, eval_id: str, cell: EvalCell) -> pa.Table:
-        """Write an eval cell's one file, parts included; they stay until `drop_parts`."""
+    def join_parts(self, eval_id: str, cell: EvalCell, order: Sequence[str]) -> pa.Table:
+        """Write an eval cell's one file, parts included; they stay until `drop_parts`.
+
+        Args:
+            order: ids of the items asked for, all of which have responses, in item order. What
+                parts hold beyond them, asked for under a higher limit, is left out.
+        """
         path = self.eval_path(eval_id, cell)
-        table = self.responses(eval_id, cell)
-        if table.num_rows > self.count(eval_id, cell) or not path.exists():
+        table = self.finished(eval_id, cell)
+        if table.num_rows < len(order) or not path.exists():
+            table = self.responses(eval_id, cell)
+            rows = {name: row for row, name in enumerate(table["example_id"].to_pylist())}
+            table = table.take([rows[name] for name in order]).combine_chunks()
             about = {"eval_id": eval_id, "cell": dataclasses.asdict(cell)}
             files.write_table(path, schemas.with_metadata(table, about))
         return table
 
-    def part_costs(self, eval_id: str, cell: EvalCell, start: int) -> list[Cost]:
-        """What the parts of an eval cell from item `start` on have cost, joined or not."""
+    def part_costs(self, eval_id: str, cell: EvalCell, kept: int) -> list[Cost]:
+        """What the parts of an eval cell behind its first `kept` rows have cost, joined or not."""
         parts = self._parts(self.eval_path(eval_id, cell))
         return [
             Cost(**schemas.metadata(files.read_schema(part))["cost"])
-            for first, part in parts
-            if first >= start
+            for after, part in parts
+            if after >= kept
         ]
 
     def drop_parts(self, eval_id: str, cell: EvalCell) -> None:
@@ -258,7 +266,9 @@ class Store:
 
     def _parts(self, path: Path) -> list[tuple[int, Path]]:
         parts = path.with_suffix(".parts")
-        return sorted((int(part.stem), part) for part in parts.glob("[0-9]*.parquet"))
+        return sorted(
+            (int(part.stem.partition("-")[0]), part) for part in parts.glob("[0-9]*-*.parquet")
+        )
 
 
 def response_schema(cell: EvalCell) -> pa.Schema:

@@ -142,26 +142,26 @@ class _Worker:
         cell, cell_id = work.cell, work.eval_id
         adapter = self._adapter(work)
         asked = self._asked.of(work)
+        order = [example.example_id for example in asked.examples]
         earlier = self._store.eval_record(cell_id, cell)
         kept = (earlier and earlier.n) or 0
         if self._store.count(cell_id, cell) < kept:
             earlier, kept = None, 0  # its file was deleted
-        done = self._store.responses(cell_id, cell).num_rows
+        answered = self._store.responses(cell_id, cell)["example_id"].to_pylist()
         load_seconds = self._base.ensure()
         model = self._base.model
         proof = model.proof(adapter)
         noise = self._noise_floor(model, adapter, cell, asked)
         meter = provenance.Meter()
-        for part in answer(model, adapter, cell, asked, done):
+        for part in answer(model, adapter, cell, asked, kept, set(answered)):
             lease.check()
             cost = Cost(**meter.lap(), load_seconds=load_seconds)  # type: ignore[arg-type]
-            self._store.put_part(cell_id, cell, part.start, _rows(part), cost)
+            self._store.put_part(cell_id, cell, part.first, _rows(part), cost)
             load_seconds = 0.0
-            reached = part.start + len(part.examples)
-            self._emit(
-                {"event": "progress", "id": cell_id, "step": reached, "steps": len(asked.examples)}
-            )
-        table = self._store.join_parts(cell_id, cell)
+            answered += [example.example_id for example in part.examples]
+            reached = {"step": len(answered), "steps": len(order)}
+            self._emit({"event": "progress", "id": cell_id, **reached})
+        table = self._store.join_parts(cell_id, cell, order)
         costs = self._store.part_costs(cell_id, cell, kept)
         if earlier is not None and earlier.cost is not None:
             costs.insert(0, earlier.cost)
