@@ -37,6 +37,9 @@ class TransformersModel:
 
     The prefix that requests of one call share is computed once, and kept until another prefix
     or adapter is asked for; whether it was kept changes no result.
+
+    Attributes:
+        budget: what rows that run together may take.
     """
 
     engine = "builtin"
@@ -58,7 +61,7 @@ class TransformersModel:
         check_head(loaded.model)
         self._runner = Runner(loaded.model)
         self._generator = Generator(self._runner, loaded.model, loaded.tokenizer)
-        self._limit = budget(loaded.model, self._runner.kinds)
+        self.budget = budget(loaded.model, self._runner.kinds)
         self._kept: tuple[tuple[int, tuple[int, ...]], Store] | None = None
         self._encoded = Encodings(_KEPT_TOKENS)
         self._base_probes: Tensor | None = None
@@ -114,7 +117,7 @@ class TransformersModel:
         scores: dict[int, Scored] = {}
         for prefix, group in _grouped(texts, prefixes):
             members = [texts[index] for index in group]
-            found = score(self._runner, self._model, members, self._prefix(prefix), self._limit)
+            found = score(self._runner, self._model, members, self._prefix(prefix), self.budget)
             scores.update(zip(group, found, strict=True))
         return [scores[index] for index in range(len(texts))]
 
@@ -134,7 +137,7 @@ class TransformersModel:
         ]
         for prefix, group in _grouped(texts, [request.prefix for request in requests]):
             members = [completions[index] for index in group]
-            self._generator.complete(members, self._prefix(prefix), self._limit)
+            self._generator.complete(members, self._prefix(prefix), self.budget)
         return [_generate_response(completion) for completion in completions]
 
     @torch.inference_mode()
