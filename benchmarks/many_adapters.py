@@ -4,7 +4,7 @@
 
 XCOPA-it, 4 shots. One process answers through all adapters, one after the other, as a unit of a
 sweep does: prompts rendered and tokenised once, each adapter loaded and proven, batching noise
-measured once. Then each adapter has a process of its own, in which nothing but the forward passes is timed.
+measured once. Then each adapter has a process of its own, where the forward passes alone are timed.
 Prints JSON:
 
     total_s          all adapters in one process, without loading the base
