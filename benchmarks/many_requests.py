@@ -17,26 +17,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from maple.data.release import read_jsonl
 from maple.models.files import resolve
 from maple.records import ChoiceRequest
-from maple.tasks import TASKS
 
 
 def requests(data: Path, count: int) -> list[ChoiceRequest]:
-    """Different prompts of real sentences in all languages of XCOPA."""
-    task = TASKS["xcopa"]
-    items = [
-        example
-        for subset in task.subsets("release")
-        for example in task.examples("release", subset, data)
-    ]
+    """Different prompts of real sentences in the languages of XCOPA that are there."""
+    files = sorted((data / "xcopa" / "data").glob("*/test.*.jsonl"))
+    items = [row for file in files for row in read_jsonl(file)]
     draw = random.Random(0)  # noqa: S311 - texts, no secrets
     pairs = (draw.choices(items, k=2) for _ in range(count))
     return [
         ChoiceRequest(
             "",
-            f"{first.fields['premise']} {second.fields['premise']}",
-            tuple(f" {choice}" for choice in second.choices),
+            f"{first.text('premise')} {second.text('premise')}",
+            (f" {second.text('choice1')}", f" {second.text('choice2')}"),
         )
         for first, second in pairs
     ]

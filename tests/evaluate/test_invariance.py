@@ -42,7 +42,7 @@ def test_differences_are_per_token_and_within_the_tolerance_of_the_bits() -> Non
     assert noise.items == SAMPLE == 16
     assert noise.max_abs_diff == pytest.approx(0.15)  # two tokens
     assert model.calls == [*[1] * 16, 16]
-    for bits, shift in ((32, 0.01), (16, 0.6), (4, 0.6), (8, 5.0)):
+    for bits, shift in ((32, 0.01), (16, 2.5), (4, 2.5), (8, 9.0)):
         with pytest.raises(ModelError, match=f"at {bits} bits") as caught:
             measure(Company(shift), None, CHOICES, bits=bits)
         assert "deterministic = true" in caught.value.hint

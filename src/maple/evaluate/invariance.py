@@ -13,11 +13,12 @@ from maple.records import ChoiceResponse, GenerateResponse, Noise
 SAMPLE = 16
 """Items that are asked both alone and together."""
 
-TOLERANCE = {32: 1e-3, 16: 0.25, 8: 2.0, 4: 0.25}
+TOLERANCE = {32: 1e-3, 16: 1.0, 8: 4.0, 4: 1.0}
 """Largest difference, in nats per answer token, that rounding explains, by bits of the base.
 
-Ten times what docs/log.md reports for float32 and bfloat16; LLM.int8 chooses its outlier columns
-over the whole batch. A wrong mask moves log-probabilities by whole nats at every precision.
+Logits of 32 to 64 are a quarter apart in bfloat16, and one-token answers have no average. LLM.int8
+chooses its outlier columns over the whole batch. Two to twenty times what docs/log.md measured; a
+wrong mask moves some answer by whole nats at every precision.
 """
 
 
