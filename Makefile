@@ -4,8 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 JOBS ?= 2
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.complete
 
-.PHONY: demo test test-full check format
+.PHONY: demo test test-full test-vllm check format
 
 demo: $(STAMP)
 	@$(BIN)/maple run studies/demo.toml --out out/demo
@@ -14,7 +16,11 @@ test: $(STAMP)
 	$(BIN)/pytest -n $(JOBS)
 
 test-full: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) -m ""
+	$(BIN)/pytest -n $(JOBS) -m "not vllm"
+
+# A real server, for the server engine: docs/guides/server.md. Not part of the other tests.
+test-vllm: $(STAMP) $(VLLM_STAMP)
+	MAPLE_VLLM_PYTHON=$(VLLM)/bin/python $(BIN)/pytest -m vllm tests/vllm_server
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -35,3 +41,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]' && \
 	touch $(STAMP) && \
 	echo "installation: $$(( $$(date +%s) - start )) s"
+
+# vLLM wants other versions of what we use, so it has an environment of its own.
+$(VLLM_STAMP): constraints-vllm.txt
+	@start=$$(date +%s) && \
+	rm -rf $(VLLM) && \
+	$(PYTHON) -m venv $(VLLM) && \
+	$(VLLM)/bin/pip install --quiet torch==2.13.0 && \
+	$(VLLM)/bin/pip install --quiet --no-deps --requirement constraints-vllm.txt && \
+	touch $(VLLM_STAMP) && \
+	echo "installation of vLLM: $$(( $$(date +%s) - start )) s"

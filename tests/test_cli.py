@@ -14,8 +14,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 
 from maple.cli import main
+from models import tiny
+from models.serving import TinyServer, serving
 
 GOOD = """
 name = "s"
@@ -291,3 +294,40 @@ def test_an_old_terminal_and_a_full_one(tmp_path: Path) -> None:
         failed = subprocess.run([*command, "--json"], stdout=full, stderr=-1, check=False)
     assert failed.returncode == 2
     assert failed.stderr.startswith(b"error: cannot write the output: No space left")
+
+
+def test_a_server_on_the_command_line(tmp_path: Path) -> None:
+    folder = tiny.saved(tmp_path / "tiny", "gemma3", max_position_embeddings=2048)
+    model = tiny.build("gemma3", max_position_embeddings=2048).eval()
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    with serving(TinyServer(model, folder)) as url:
+        asked = ("evaluate", folder, "--task", "xcopa", "--dataset", "mini", "--subset", "en")
+        done = maple(*asked, "--eval-bits", "32", "--server", url, "--limit", "2", folder=tmp_path)
+        assert done.returncode == 0
+        assert "was not compared with the built-in engine" in done.stdout
+        check = (
+            "serve-check",
+            folder,
+            "--url",
+            url,
+            "--eval-bits",
+            "32",
+            "--task",
+            "xcopa",
+            "--subset",
+            "en",
+        )
+        done = maple(*check, "--out", "out/evaluate", "--json", folder=tmp_path)
+        found = json.loads(done.stdout)
+        assert (done.returncode, found["passed"], found["model"]) == (0, True, "tiny")
+        done = maple("report", "out/evaluate", folder=tmp_path)
+        assert "agrees with the built-in engine" in done.stdout
+        with torch.no_grad():
+            model.model.layers[0].mlp.down_proj.weight.neg_()
+        done = maple(*check, folder=tmp_path)
+        assert done.returncode == 1
+        assert "The server is refused: untuned: log-probabilities are" in done.stdout
+        assert "serves no model" in refused(fresh, *check, "--server-model", "another")
+    assert "cannot be reached" in refused(fresh, *check)
+    assert "expected an address" in refused(fresh, "serve-check", folder, "--url", "here")

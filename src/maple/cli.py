@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -25,6 +26,7 @@ from maple.errors import MapleError, StoreError, StudyError
 
 if TYPE_CHECKING:
     from maple.store import Store
+    from maple.store.servecheck import ServeCheck
     from maple.study.config import Study
     from maple.sweep.plan import Plan
 
@@ -46,6 +48,9 @@ Data = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Results folder; default out/<study or command>.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Items a subset; may be raised later.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+ServerModelName = Annotated[
+    str | None, typer.Option(help="The base's name on the server; default the only one there.")
+]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Hub id, local folder, GGUF file or demo:NAME.")
 ]
@@ -167,6 +172,10 @@ def evaluate(
     n_shot: Annotated[int, typer.Option(min=0, help="Exemplars in the prompt.")] = 4,
     prompt: Annotated[str, typer.Option(help="Name of the prompt.")] = "native",
     dataset: Annotated[str, typer.Option(help='"release" or "mini".')] = "release",
+    server: Annotated[
+        str | None, typer.Option(help="vLLM server that answers: http://127.0.0.1:8000/v1.")
+    ] = None,
+    server_model: ServerModelName = None,
     exemplar_seed: Annotated[int, typer.Option(help="Which exemplars.")] = 0,
     data: Data = None,
     out: Out = None,
@@ -180,6 +189,7 @@ def evaluate(
         "evaluate": {
             "eval_bits": [eval_bits],
             "exemplar_seed": exemplar_seed,
+            **({} if server is None else {"server": {"url": server, "model": server_model}}),
             "task": [
                 {
                     "name": task,
@@ -193,6 +203,57 @@ def evaluate(
     }
     made, store = _without_file(content, data, out, limit, adapter)
     _execute(made, store, _toml_note(content), as_json)
+
+
+@app.command(name="serve-check")
+def serve_check(
+    model: Model,
+    url: Annotated[str, typer.Option(help="The server, for example http://127.0.0.1:8000/v1.")],
+    adapter: Annotated[Path | None, typer.Option(help="PEFT folder to compare, too.")] = None,
+    eval_bits: Annotated[int, typer.Option(help="Precision: 4, 8, 16, 32.")] = 16,
+    server_model: ServerModelName = None,
+    task: Annotated[list[str] | None, typer.Option(help="Tasks to draw requests from.")] = None,
+    subset: Annotated[list[str] | None, typer.Option(help="Subsets; default all.")] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="Mean difference allowed, in nats per answer token."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with release files; default the set `mini`.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder to keep the verdict in.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a server with the built-in engine; refuse it (exit 1) outside a tolerance."""
+    from maple.store.servecheck import write
+    from maple.sweep.servecheck import check
+
+    content = {
+        "name": "serve-check",
+        "base": {"models": [model]},
+        "evaluate": {
+            "eval_bits": [eval_bits],
+            "server": {"url": url, "model": server_model},
+            "task": [
+                {
+                    "name": name,
+                    "dataset": "mini" if data is None else "release",
+                    "subsets": subset or "all",
+                    "n_shot": 2,
+                }
+                for name in task or ("xcopa", "xquad")
+            ],
+        },
+    }
+    found = check(_validated(content), adapter, data, tolerance)
+    if out is not None:
+        write(out, found)
+    if as_json:
+        _print_json({**asdict(found), "passed": found.passed})
+    else:
+        _show_verdict(found)
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -324,13 +385,51 @@ def _without_file(
     limit: int | None,
     adapter: Path | None,
 ) -> tuple[Plan, Store]:
-    from maple.study.load import validate
-    from maple.sweep.catalogue import catalogue
     from maple.sweep.plan import make
 
-    study = validate(content, catalogue(), where="arguments")
+    study = _validated(content)
     store = _store(out, study)
     return make(study, data, limit, store, adapter), store
+
+
+def _validated(content: dict[str, Any]) -> Study:
+    from maple.study.load import validate
+    from maple.sweep.catalogue import catalogue
+
+    return validate(content, catalogue(), where="arguments")
+
+
+def _show_verdict(found: ServeCheck) -> None:
+    _print_table(
+        f"{found.model} at {found.server} against the built-in engine, {found.bits} bits",
+        [
+            "through",
+            "requests",
+            "other picks",
+            "mean difference",
+            "largest",
+            "asked again",
+            "completions",
+            "differ",
+            "after tokens",
+        ],
+        [
+            (
+                one.through,
+                one.requests,
+                one.other_picks,
+                f"{one.mean:.2g}",
+                f"{one.largest:.2g}",
+                f"{one.repeat:.2g}",
+                one.completions,
+                len(one.first_differences),
+                ", ".join(map(str, one.first_differences)) or "–",
+            )
+            for one in found.agreements
+        ],
+    )
+    stdout.print("Differences of log-probabilities in nats per answer token.")
+    stdout.print(f"The server {found.sentence()}.", markup=False)
 
 
 def _execute(

@@ -243,12 +243,28 @@ class TrainWork:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers in place of the built-in engine.
+
+    Attributes:
+        url: "http://host:port/v1", without credentials.
+        model: the base's name on the server; None for the only base it lists.
+        compute_dtype: what it was started with; servers do not say.
+    """
+
+    url: str
+    model: str | None
+    compute_dtype: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
-    """Everything one child process does on one loaded base.
+    """Everything one child process does on one base.
 
     Attributes:
         base: the resolved base model.
         bits: precision in which the base is loaded, for training and evaluation alike.
+        server: answers the eval cells, if there is one; training stays here.
         train: adapters to train, in order.
         evals: eval cells to fill, in order; their adapters are trained above or in the store.
         store: the results folder.
@@ -259,6 +275,7 @@ class Unit:
     store: str
     train: tuple[TrainWork, ...] = ()
     evals: tuple[EvalWork, ...] = ()
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,14 +316,18 @@ class Proof:
         linear_class: class name of the first linear layer of the body.
         linear_bits: bits of that layer's stored weights.
         bos_count: BOS tokens at the start of a probe prompt; `bos_expected` as the family wants.
+        server: host, port and the version that a server gives itself; None for other engines.
+
+    What a server does not tell is None: eval_mode, linear_class, linear_bits.
     """
 
     probe_max_abs_diff: float | None
-    eval_mode: bool
-    linear_class: str
-    linear_bits: int
+    eval_mode: bool | None
+    linear_class: str | None
+    linear_bits: int | None
     bos_count: int
     bos_expected: int
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

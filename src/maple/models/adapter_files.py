@@ -34,6 +34,22 @@ def write_base(folder: Path, base: str, tokenizer: str, base_name: str) -> None:
     (folder / BASE_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
+def stamp(folder: Path) -> tuple[object, ...]:
+    """What tells an adapter folder from another one, and from itself after training again.
+
+    Raises:
+        ModelError: one of PEFT's two files is not there.
+    """
+    stamp: list[object] = [folder.resolve()]
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"adapter {folder}: no {name}", "train it first, or check the path")
+        stat = path.stat()
+        stamp += [stat.st_mtime_ns, stat.st_size]
+    return tuple(stamp)
+
+
 def check_adapter(folder: Path, base: BaseModel) -> None:
     """Refuse an adapter that does not belong to `base`.
 

@@ -10,7 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
 from maple.errors import ModelError
-from maple.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, check_adapter
+from maple.models.adapter_files import CONFIG_FILE, check_adapter, stamp
 from maple.models.loading import Loaded
 
 
@@ -45,7 +45,7 @@ class AdapterSlot:
             ModelError: missing or broken files, another base, or a kind of adapter that is not
                 part of the network (prompt tuning).
         """
-        wanted = None if folder is None else _stamp(folder)
+        wanted = None if folder is None else stamp(folder)
         if wanted == self._current:
             return
         self.clear()
@@ -68,18 +68,6 @@ def restore(model: PreTrainedModel) -> None:
     """Put a base without adapters back into the state in which `load` left it."""
     model.requires_grad_(requires_grad=False)
     model.eval()  # type: ignore[no-untyped-call]
-
-
-def _stamp(folder: Path) -> tuple[object, ...]:
-    """What tells an adapter folder from another one, and from itself after training again."""
-    stamp: list[object] = [folder.resolve()]
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        path = folder / name
-        if not path.is_file():
-            raise ModelError(f"adapter {folder}: no {name}", "train it first, or check the path")
-        stat = path.stat()
-        stamp += [stat.st_mtime_ns, stat.st_size]
-    return tuple(stamp)
 
 
 def _attached(loaded: Loaded, folder: Path) -> PeftModel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -16,20 +15,8 @@ from maple.models.batching import Budget, batches
 from maple.models.encoding import Encoded
 from maple.models.head import check_finite, token_logprobs
 from maple.models.runner import Runner
+from maple.models.scored import Scored
 from maple.models.trie import Row, lay_out, pack
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """An answer under the model.
-
-    Attributes:
-        logprob: natural-log probability, in nats, summed over its tokens.
-        greedy: no other token was more probable at any of its places.
-    """
-
-    logprob: float
-    greedy: bool
 
 
 def score(

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from maple.errors import ModelError
+from maple.records import BaseModel, ChoiceRequest, GenerateRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,23 @@ class _Packed:
         return texts
 
 
+def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
+    """The base's own tokenizer, as published.
+
+    Raises:
+        ModelError: broken files, or none from which a fast tokenizer can be made.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            base.path, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ModelError(f"base model {base.name!r}: cannot be loaded: {error}") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"base model {base.name!r}: has no fast tokenizer (tokenizer.json)")
+    return tokenizer
+
+
 def bos_count(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
     """BOS tokens at the start of `ids`."""
     return sum(1 for _ in takewhile(lambda token: token == tokenizer.bos_token_id, ids))
@@ -97,6 +115,17 @@ def expected_bos(tokenizer: PreTrainedTokenizerBase, model_type: str) -> int:
     if tokenizer.eos_token_id is not None and ids[-1] == tokenizer.eos_token_id:
         raise ModelError("the tokenizer ends every text with EOS, so no answer could follow")
     return found
+
+
+def triples(
+    requests: Sequence[ChoiceRequest | GenerateRequest],
+) -> list[tuple[str, str, str | None]]:
+    """(prefix, prompt, answer) of each text that is tokenised: every choice, or the prompt."""
+    made: list[tuple[str, str, str | None]] = []
+    for request in requests:
+        answers = request.choices if isinstance(request, ChoiceRequest) else (None,)
+        made += [(request.prefix, request.prompt, answer) for answer in answers]
+    return made
 
 
 def encode(
@@ -160,3 +189,21 @@ def common_prefix(encoded: Sequence[Encoded]) -> tuple[int, ...]:
             pairs = zip(first[:length], text.ids, strict=False)
             length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return first[:length]
+
+
+def check_length(prompt: int, answer: int, what: str, context: int) -> None:
+    """Refuse what does not fit the context.
+
+    Args:
+        prompt, answer, context: in tokens.
+        what: the answer, for the message: "the choice", "max_new_tokens".
+
+    Raises:
+        ModelError: prompt and answer together exceed the context.
+    """
+    if prompt + answer > context:
+        raise ModelError(
+            f"a prompt of {prompt} tokens and {answer} for {what} exceed the context of "
+            f"{context} tokens",
+            "use fewer exemplars or a shorter prompt",
+        )

@@ -12,13 +12,25 @@ from maple.errors import ModelError
 from maple.models.adapters import AdapterSlot
 from maple.models.attention import Store
 from maple.models.batching import budget
-from maple.models.choices import Scored, score
-from maple.models.encoding import Encoded, Encodings, bos_count, common_prefix, encode, expected_bos
-from maple.models.generation import Completion, Generator, check_request
+from maple.models.choices import score
+from maple.models.completing import Completion, Extender, check_request, end_tokens
+from maple.models.encoding import (
+    Encoded,
+    Encodings,
+    bos_count,
+    check_length,
+    common_prefix,
+    encode,
+    expected_bos,
+    triples,
+)
+from maple.models.generation import Generator
 from maple.models.head import body, check_head, final_logits, text_config
 from maple.models.loading import Loaded
-from maple.models.proving import PROBES, check_layers, first_linear
+from maple.models.probes import PROBES
+from maple.models.proving import check_layers, first_linear
 from maple.models.runner import Runner
+from maple.models.scored import Scored, choice_responses
 from maple.models.trie import stems, straight
 from maple.records import (
     ChoiceRequest,
@@ -60,7 +72,8 @@ class TransformersModel:
         self._bos = expected_bos(loaded.tokenizer, str(loaded.model.config.model_type))
         check_head(loaded.model)
         self._runner = Runner(loaded.model)
-        self._generator = Generator(self._runner, loaded.model, loaded.tokenizer)
+        ends = end_tokens(Path(loaded.base.path), loaded.tokenizer)
+        self._generator = Generator(self._runner, loaded.model, Extender(loaded.tokenizer, ends))
         self.budget = budget(loaded.model, self._runner.kinds)
         self._kept: tuple[tuple[int, tuple[int, ...]], Store] | None = None
         self._encoded = Encodings(_KEPT_TOKENS)
@@ -74,11 +87,11 @@ class TransformersModel:
         self.adapters.use(adapter)
         texts = self._encode(requests)
         for text in texts:
-            self._check_length(text.start, len(text.ids) - text.start, "the choice")
+            check_length(text.start, len(text.ids) - text.start, "the choice", self.max_context)
         scores = self._scored(
             texts, [request.prefix for request in requests for _ in request.choices]
         )
-        return _choice_responses(requests, texts, scores)
+        return choice_responses(requests, texts, scores)
 
     @torch.inference_mode()
     def token_logprobs(
@@ -100,7 +113,7 @@ class TransformersModel:
         for context, continuation in pairs:
             if not context or not continuation:
                 raise ModelError("a context and a continuation need at least one token each")
-            self._check_length(len(context), len(continuation), "the continuation")
+            check_length(len(context), len(continuation), "the continuation", self.max_context)
             texts.append(Encoded((*context, *continuation), len(context), len(context)))
         return self._scored(texts, [""] * len(texts))
 
@@ -109,7 +122,7 @@ class TransformersModel:
         key = tuple(requests)
         known = self._encoded.get(key)
         if known is None:
-            known = encode(self._tokenizer, _triples(requests), self._bos)
+            known = encode(self._tokenizer, triples(requests), self._bos)
             self._encoded.put(key, known)
         return known
 
@@ -131,14 +144,14 @@ class TransformersModel:
             check_request(request)
         texts = self._encode(requests)
         for text, request in zip(texts, requests, strict=True):
-            self._check_length(len(text.ids), request.max_new_tokens, "max_new_tokens")
+            check_length(len(text.ids), request.max_new_tokens, "max_new_tokens", self.max_context)
         completions = [
             Completion(text.ids, request) for text, request in zip(texts, requests, strict=True)
         ]
         for prefix, group in _grouped(texts, [request.prefix for request in requests]):
             members = [completions[index] for index in group]
             self._generator.complete(members, self._prefix(prefix), self.budget)
-        return [_generate_response(completion) for completion in completions]
+        return [completion.response() for completion in completions]
 
     @torch.inference_mode()
     def proof(self, adapter: Path | None) -> Proof:
@@ -183,25 +196,6 @@ class TransformersModel:
             self._kept = (key, self._runner.prefix(ids))
         return self._kept[1]
 
-    def _check_length(self, prompt: int, answer: int, what: str) -> None:
-        if prompt + answer > self.max_context:
-            raise ModelError(
-                f"a prompt of {prompt} tokens and {answer} for {what} exceed the context of "
-                f"{self.max_context} tokens",
-                "use fewer exemplars or a shorter prompt",
-            )
-
-
-def _triples(
-    requests: Sequence[ChoiceRequest | GenerateRequest],
-) -> list[tuple[str, str, str | None]]:
-    """(prefix, prompt, answer) of each text that is tokenised."""
-    triples: list[tuple[str, str, str | None]] = []
-    for request in requests:
-        answers = request.choices if isinstance(request, ChoiceRequest) else (None,)
-        triples += [(request.prefix, request.prompt, answer) for answer in answers]
-    return triples
-
 
 def _grouped(
     texts: Sequence[Encoded], prefixes: Sequence[str]
@@ -224,38 +218,3 @@ def _grouped(
         group = [free[member] for member in members]
         groups.append((texts[group[0]].ids[:length], group))
     return groups
-
-
-def _choice_responses(
-    requests: Sequence[ChoiceRequest], texts: Sequence[Encoded], scores: Sequence[Scored]
-) -> list[ChoiceResponse]:
-    responses = []
-    at = 0
-    for request in requests:
-        end = at + len(request.choices)
-        prompt = texts[at].ids[: texts[at].start]
-        responses.append(
-            ChoiceResponse(
-                logprobs=tuple(found.logprob for found in scores[at:end]),
-                n_tokens=tuple(len(text.ids) - text.start for text in texts[at:end]),
-                greedy=tuple(found.greedy for found in scores[at:end]),
-                n_prompt_tokens=len(prompt),
-                prompt_head=prompt[:8],
-                prompt_tail=prompt[-8:],
-            )
-        )
-        at = end
-    return responses
-
-
-def _generate_response(completion: Completion) -> GenerateResponse:
-    if completion.reason is None:
-        raise RuntimeError("generation ended before its completion did")
-    return GenerateResponse(
-        text=completion.text,
-        stop_reason=completion.reason,
-        n_tokens=len(completion.ids),
-        n_prompt_tokens=len(completion.prompt),
-        prompt_head=completion.prompt[:8],
-        prompt_tail=completion.prompt[-8:],
-    )

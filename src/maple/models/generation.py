@@ -2,78 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from maple.errors import ModelError
 from maple.models.attention import Store
 from maple.models.batching import Budget, batches, waves
+from maple.models.completing import Completion, Extender
 from maple.models.head import best_tokens, drawn_tokens
 from maple.models.runner import Runner
 from maple.models.trie import lay_out, pack
 from maple.provenance import derive_seed
-from maple.records import GenerateRequest, StopReason
-
-_CONTEXT = 4
-"""Prompt tokens decoded in front of new ones, so that a leading space survives."""
-
 
 _LIVE_SHARE = 0.75
 """Share of unfinished rows at which a batch is compacted: the copy then costs as much as the
 finished rows would in six more steps."""
 
 
-@dataclass(slots=True)
-class Completion:
-    """One answer while it grows."""
-
-    prompt: tuple[int, ...]
-    request: GenerateRequest
-    ids: list[int] = field(default_factory=list)
-    text: str = ""
-    reason: StopReason | None = None
-
-
-def check_request(request: GenerateRequest) -> None:
-    """Refuse what no text can come from.
-
-    Raises:
-        ModelError: no token allowed, an empty stop string, or a sampling that draws from nothing.
-    """
-    how = request.sampling
-    if request.max_new_tokens < 1 or "" in request.stop:
-        raise ModelError(
-            f"nothing can be generated under {request.stop=} and {request.max_new_tokens=}"
-        )
-    if how is not None and not (0 < how.temperature < math.inf and 0 < how.top_p <= 1):
-        raise ModelError(
-            f"nothing can be drawn with temperature {how.temperature} and top_p {how.top_p}",
-            "expected a temperature above 0 and a top_p in (0, 1]; without sampling for greedy",
-        )
-
-
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every token that ends a text: of the tokenizer and of the generation settings."""
-    settings = getattr(model.generation_config, "eos_token_id", None)
-    listed = settings if isinstance(settings, list) else [settings]
-    return frozenset(int(token) for token in [*listed, tokenizer.eos_token_id] if token is not None)
-
-
 class Generator:
     """Continues prompts."""
 
-    def __init__(
-        self, runner: Runner, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-    ) -> None:
+    def __init__(self, runner: Runner, model: PreTrainedModel, extender: Extender) -> None:
         self._runner = runner
         self._model = model
-        self._tokenizer = tokenizer
-        self._ends = end_tokens(model, tokenizer)
+        self._extender = extender
 
     def complete(self, completions: Sequence[Completion], prefix: Store, limit: Budget) -> None:
         """Fill in `ids`, `text` and `reason` of each completion.
@@ -112,7 +66,7 @@ class Generator:
             tokens = self._next(live, hidden)
             for completion, token in zip(live, tokens.tolist(), strict=True):
                 if completion.reason is None:
-                    self._extend(completion, token)
+                    self._extender.extend(completion, token)
             going = [index for index, item in enumerate(live) if item.reason is None]
             if not going:
                 return
@@ -142,40 +96,3 @@ class Generator:
             settings = torch.tensor(numbers, dtype=torch.float64, device=hidden.device)
             tokens[rows] = drawn_tokens(self._model, hidden[rows], *settings.unbind(1))
         return tokens
-
-    def _extend(self, completion: Completion, token: int) -> None:
-        """Add a token and see whether it ends the answer."""
-        completion.ids.append(token)
-        request = completion.request
-        if token in self._ends:
-            completion.reason = "eos"
-            completion.text = self._text(completion, completion.ids[:-1])
-            return
-        full = len(completion.ids) == request.max_new_tokens
-        if request.stop or full:
-            completion.text = self._text(completion, completion.ids)
-        found = [at for stop in request.stop if (at := completion.text.find(stop)) >= 0]
-        if found:
-            completion.reason = "stop"
-            completion.text = completion.text[: min(found)]
-        elif full:
-            completion.reason = "length"
-
-    def _text(self, completion: Completion, ids: Sequence[int]) -> str:
-        """What `ids` add to the prompt's text, without special tokens.
-
-        Decoded behind the prompt's last tokens, because some tokenizers drop the space in front
-        of the first word. A character of which not all bytes are there yet is left out.
-        """
-        context = list(completion.prompt[-_CONTEXT:])
-        before = self._decode(context)
-        text = self._decode([*context, *ids])
-        text = text[len(before) :] if text.startswith(before) else self._decode(ids)
-        return text.rstrip("\ufffd")
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(
-            self._tokenizer.decode(
-                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )

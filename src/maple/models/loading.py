@@ -14,13 +14,13 @@ import transformers
 from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from maple.errors import ModelError
+from maple.models.encoding import load_tokenizer
 from maple.models.files import read_json
 from maple.records import BaseModel
 
@@ -72,7 +72,7 @@ def load(base: BaseModel, bits: int) -> Loaded:
     compute_dtype = torch.float32 if bits == 32 else torch.bfloat16
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            tokenizer = load_tokenizer(base)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 local_files_only=True,
@@ -88,8 +88,6 @@ def load(base: BaseModel, bits: int) -> Loaded:
         raise ModelError(f"base model {base.name!r}: cannot be loaded: {error}") from error
     model: PreTrainedModel = loaded[0]
     _check_report(base, loaded[1])
-    if not tokenizer.is_fast:
-        raise ModelError(f"base model {base.name!r}: has no fast tokenizer (tokenizer.json)")
     _prepare_quantised(model)
     model.requires_grad_(requires_grad=False)
     model.eval()  # type: ignore[no-untyped-call]

@@ -1,22 +1,10 @@
-"""Evidence about a model in memory: probe prompts, and what its layers are."""
+"""Evidence about a model in memory: what its layers are."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from maple.errors import ModelError
-
-PROBES = (
-    "The baker opened the shop before sunrise, because",
-    "El tren llegó tarde a la estación y los viajeros",
-    "Mwalimu aliwauliza wanafunzi swali, kisha",
-    "Водій зупинив автобус біля школи, тому що",
-    "في الصباح الباكر ذهب الصياد إلى البحر",
-    "किसान ने खेत में बीज बोए और",
-    "雨が降り始めたので、子どもたちは",
-    "因为商店已经关门，所以她",
-)
-"""Openings in several languages and scripts, written for this purpose."""
 
 _CLASSES = {4: "Linear4bit", 8: "Linear8bitLt", 16: "Linear", 32: "Linear"}
 

@@ -15,6 +15,7 @@ from maple.errors import StoreError
 from maple.records import EvalCell
 from maple.report.labels import cell_label, plural, subset_label
 from maple.store import PlanFile, Record, Store
+from maple.store.servecheck import server_notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,20 @@ class Gathered:
     macros: dict[tuple[Setting, str, int], Macro]
     tables: tuple[Table, ...]
     records: tuple[Record, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader should know first, in plain sentences."""
+        evaluate = self.plan.study.get("evaluate") or {}
+        server = evaluate.get("server") or {}
+        asked = server_notes(
+            self.plan.train,
+            self.plan.evals,
+            server.get("url", ""),
+            server.get("model"),
+            self.store.root,
+        )
+        return (*asked, *self.plan.notes)
 
     def macro(self, table: Table, line: Line) -> Macro | None:
         """The mean over languages of a row; None where nothing of it is finished."""

@@ -83,6 +83,7 @@ def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -
     page = environment.get_template("page.html.j2").render(
         title=plan.study.get("name", gathered.store.root.name),
         plan=plan,
+        notes=gathered.notes,
         sentences=sentences.summary(gathered),
         sections=sections,
         adapters=ledger.adapters(gathered),

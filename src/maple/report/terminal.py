@@ -72,7 +72,7 @@ def summary(store: Store) -> Summary:
                 }
             )
     columns = ("task", "metric", "base", "cell", "mean", "to untuned", "languages")
-    return Summary(gathered.plan.notes, columns, tuple(cells), tuple(rows))
+    return Summary(gathered.notes, columns, tuple(cells), tuple(rows))
 
 
 def _shown(estimate: Estimate | None, *, sign: bool = False) -> str:

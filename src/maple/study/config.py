@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -34,6 +35,22 @@ def _alpha(value: str | float) -> str | float:
     if not 0 < factor <= _LARGEST_ALPHA:
         raise ValueError(f"expected a factor or a number above 0, at most {_LARGEST_ALPHA:g}")
     return value
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"not an address: {error}") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError('expected an address such as "http://127.0.0.1:8000/v1"')
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(
+            "expected an address without user, password or query; a key goes into the environment "
+            "variable MAPLE_SERVER_KEY"
+        )
+    return value.rstrip("/")
 
 
 class _Section(BaseModel):
@@ -94,6 +111,15 @@ class TaskSection(_Section):
     prompt: str = "native"
 
 
+class ServerSection(_Section):
+    """[evaluate.server]: a vLLM server that answers in place of the built-in engine."""
+
+    url: Annotated[str, AfterValidator(_url)]
+    model: str | None = None  # the base's name there; by default the only base it lists
+    compute_dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """What it was started with; by default as the built-in engine would compute."""
+
+
 class EvaluateSection(_Section):
     """[evaluate]: what every adapter and every untuned base is measured on."""
 
@@ -104,6 +130,7 @@ class EvaluateSection(_Section):
     exemplar_seed: Seed = 0
     deterministic: bool = False  # every item alone: the same bits whatever else is asked; slow
     limit: Positive | None = None
+    server: ServerSection | None = None
     task: Annotated[list[TaskSection], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -137,5 +164,20 @@ class Study(_Section):
             raise ValueError(
                 'evaluate.eval_bits is "as trained", but there is no [train]; '
                 "expected a list such as [16]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _asks_a_server_for_one_model(self) -> Study:
+        if self.evaluate is None or self.evaluate.server is None:
+            return self
+        bits = self.evaluate.eval_bits
+        if bits == "as trained":
+            bits = self.train.train_bits if self.train else []
+        if len(self.base.models) > 1 or len(bits) > 1:
+            raise ValueError(
+                "evaluate.server is one base model at one precision, but the study evaluates "
+                f"{len(self.base.models)} base models at {', '.join(map(str, bits))} bits; "
+                "expected one study a server"
             )
         return self

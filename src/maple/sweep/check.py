@@ -22,7 +22,7 @@ from maple.prompts import training
 from maple.protocols import Task
 from maple.records import BaseModel, EvalCell, Example, InstructionRow, TrainCell
 from maple.store import schemas
-from maple.study.config import Study, TaskSection, TrainSection
+from maple.study.config import ServerSection, Study, TaskSection, TrainSection
 from maple.study.grid import Engine, Metric, Subset, TrainingData
 from maple.study.identity import content_hash
 from maple.tasks import TASKS
@@ -90,11 +90,27 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     return Checked(study, tuple(bases), tuple(drawn), tuple(asked))
 
 
-def engine_of(base: BaseModel, bits: int) -> Engine:
+def engine_of(base: BaseModel, bits: int, server: ServerSection | None) -> Engine:
     """The engine that evaluates a base at given bits."""
     if base.name.startswith(files.SCRIPTED):
         return Engine("scripted", "none")
-    return Engine("builtin", "float32" if bits == 32 else "bfloat16")
+    dtype = "float32" if bits == 32 else "bfloat16"
+    if server is not None:
+        return Engine("server", server.compute_dtype or dtype)
+    return Engine("builtin", dtype)
+
+
+def check_server(base: BaseModel, study: Study) -> None:
+    """Refuse a server for a base that has no tokenizer.
+
+    Raises:
+        ModelError: the study has one.
+    """
+    if study.evaluate is not None and study.evaluate.server is not None and not base.path:
+        raise ModelError(
+            f"{base.name}: makes its answers up and is asked on no server",
+            "leave [evaluate.server] out, or choose another base model",
+        )
 
 
 def check_space(
@@ -141,6 +157,7 @@ def _bases(study: Study, locks: Mapping[str, str], problems: list[MapleError]) -
         try:
             base = _locked(name, _commit(locks.get(name)))
             _check_targets(base, study.train)
+            check_server(base, study)
             bases.append(base)
         except MapleError as error:
             problems.append(MapleError(f"base.models[{index}]: {error.what}", error.hint))
@@ -199,7 +216,7 @@ def _ask(
     for name in section.subsets:
         where = f"{section.name}/{name}"
         try:
-            made = _asked(task, section, name, folder)
+            made = asked_of(task, section, name, folder)
             _lint(study, task, made)
         except MapleError as error:
             problems.append(MapleError(f"{where}: {error.what}", error.hint))
@@ -208,7 +225,12 @@ def _ask(
     return asked
 
 
-def _asked(task: Task, section: TaskSection, name: str, folder: Path | None) -> Asked:
+def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -> Asked:
+    """Read one subset of a task.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
     items = fixed_order(task.examples(section.dataset, name, folder))
     pool = fixed_order(task.exemplar_pool(section.dataset, name, folder)) if section.n_shot else []
     metrics = tuple(Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics)

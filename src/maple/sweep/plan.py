@@ -13,8 +13,9 @@ from maple.errors import StoreError
 from maple.models import files
 from maple.models.adapter_files import WEIGHTS_FILE
 from maple.prompts.literals import reviewed
-from maple.records import EvalCell, EvalWork, TrainWork, Unit
+from maple.records import EvalCell, EvalWork, Server, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
+from maple.store.servecheck import server_notes
 from maple.study.config import Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
@@ -83,7 +84,9 @@ def make(
         trained[train_id(cell)] = cell
     bases = {base.identity: base for base in checked.bases}
     engines = {
-        (cell.base, bits): engine_of(bases[cell.base], bits)
+        (cell.base, bits): engine_of(
+            bases[cell.base], bits, study.evaluate.server if study.evaluate else None
+        )
         for cell in trained.values()
         for bits in eval_bits(study, cell)
     }
@@ -197,7 +200,16 @@ class Todo:
                 store=str(self._store.root),
                 train=tuple(item for item in work if isinstance(item, TrainWork)),
                 evals=tuple(self._in_turns(answering)),
+                server=self._server(),
             )
+
+    def _server(self) -> Server | None:
+        """The server that all eval cells of the study go to, if it has one."""
+        evaluate = self._plan.checked.study.evaluate
+        if evaluate is None or evaluate.server is None:
+            return None
+        (dtype,) = {cell.compute_dtype for cell in self._plan.grid.evals.values()}
+        return Server(evaluate.server.url, evaluate.server.model, dtype)
 
     def _in_turns(self, evals: Sequence[EvalWork]) -> list[EvalWork]:
         """Adapter after adapter over the same few subsets, then over the next ones."""
@@ -261,8 +273,11 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
                 "items": sum(plan.items(cell) for cell in cells.values()),
             }
         )
+    server = plan.checked.study.evaluate and plan.checked.study.evaluate.server
+    url, model = (server.url, server.model) if server else ("", None)
+    asked = server_notes(grid.train, grid.evals, url, model, store.root)
     return {
-        "notes": notes(plan.checked),
+        "notes": [*asked, *notes(plan.checked)],
         "bases": [asdict(base) for base in plan.checked.bases],
         "train": train,
         "evaluate": evaluate,

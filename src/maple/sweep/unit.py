@@ -123,7 +123,7 @@ class _Worker:
         if cell.source is None or cell.data is None:
             raise MapleError(f"train cell {work.train_id}: names no training data")
         rows = self._store.rows(cell.source, cell.data)
-        load_seconds = self._base.ensure()
+        load_seconds = self._base.ensure_trainable()
 
         def on_progress(progress: Mapping[str, object]) -> None:
             # Before the step's checkpoint: who lost the lease must not touch the folder again.
@@ -148,7 +148,7 @@ class _Worker:
         if self._store.count(cell_id, cell) < kept:
             earlier, kept = None, 0  # its file was deleted
         answered = self._store.responses(cell_id, cell)["example_id"].to_pylist()
-        load_seconds = self._base.ensure()
+        load_seconds = self._base.ensure_model()
         model = self._base.model
         proof = model.proof(adapter)
         noise = self._noise_floor(model, adapter, cell, asked)
@@ -235,42 +235,72 @@ class _AskedItems:
         return sum(len(asked.examples) for asked in self._kept.values())
 
 
+class _Once:
+    """Something that is made when it is first needed, once.
+
+    Args:
+        make: makes it; a ModelError of it is repeated later instead of trying again.
+        emit: receives "load" with `about`, and "loaded".
+    """
+
+    def __init__(self, make: Callable[[], None], emit: Emit, about: Mapping[str, object]) -> None:
+        self._make = make
+        self._emit = emit
+        self._about = about
+        self._made = False
+        self._error: MapleError | None = None
+
+    def ensure(self) -> float:
+        """Make it if it is not; the seconds that took."""
+        if self._error is not None:
+            raise self._error
+        if self._made:
+            return 0.0
+        self._emit({"event": "load", **self._about})
+        start = time.monotonic()
+        try:
+            self._make()
+        except MapleError as error:
+            self._error = error
+            raise
+        self._made = True
+        self._emit({"event": "loaded"})
+        return time.monotonic() - start
+
+
 class _Base:
-    """The unit's base model, loaded when the first cell needs it, once."""
+    """The unit's base model, in memory or on a server, each when the first cell needs it."""
 
     def __init__(self, unit: Unit, emit: Emit) -> None:
         self._unit = unit
-        self._emit = emit
         self._scripted = unit.base.name.startswith(SCRIPTED)
         self._engine: Any = None
         self._loaded: Any = None
         self._model: LanguageModel | None = None
-        self._error: MapleError | None = None
+        about = {"base": unit.base.name, "bits": unit.bits}
+        self._here = _Once(self._load, emit, about)
+        self._there = _Once(self._connect, emit, about)
 
-    def ensure(self) -> float:
-        """Load the base if it is not; the seconds that took.
+    def ensure_trainable(self) -> float:
+        """Have the base in memory; the seconds that took.
 
         Raises:
-            ModelError: it cannot be loaded. Later calls repeat the error instead of trying again.
+            ModelError: it cannot be loaded.
         """
-        if self._error is not None:
-            raise self._error
-        if self._model is not None:
-            return 0.0
-        self._emit({"event": "load", "base": self._unit.base.name, "bits": self._unit.bits})
-        start = time.monotonic()
-        try:
-            self._load()
-        except MapleError as error:
-            self._error = error
-            raise
-        self._emit({"event": "loaded"})
-        return time.monotonic() - start
+        return self._here.ensure()
+
+    def ensure_model(self) -> float:
+        """Have something that answers: the base in memory, or a server; the seconds that took.
+
+        Raises:
+            ModelError: the base cannot be loaded, or the server not be used.
+        """
+        return (self._here if self._unit.server is None else self._there).ensure()
 
     @property
     def model(self) -> LanguageModel:
         if self._model is None:
-            raise RuntimeError("ensure() comes first")
+            raise RuntimeError("ensure_model() comes first")
         return self._model
 
     def train(
@@ -283,7 +313,8 @@ class _Base:
         from maple.finetune.trainer import train
 
         # An adapter that answered before must not be trained upon.
-        self._engine.adapters.clear()
+        if self._engine is not None:
+            self._engine.adapters.clear()
         return train(self._loaded, [training.render(row) for row in rows], cell, out, on_progress)
 
     def _load(self) -> None:
@@ -293,11 +324,20 @@ class _Base:
 
             self._model = ScriptedModel(self._unit.base.name.removeprefix(SCRIPTED))
             return
-        from maple.models.engine import TransformersModel
         from maple.models.loading import load
 
         self._loaded = load(self._unit.base, self._unit.bits)
-        self._engine = self._model = TransformersModel(self._loaded)
+        if self._unit.server is None:
+            from maple.models.engine import TransformersModel
+
+            self._engine = self._model = TransformersModel(self._loaded)
+
+    def _connect(self) -> None:
+        from maple.models.server import ServerModel
+
+        if self._unit.server is None:
+            raise RuntimeError("asked for a server that the unit does not have")
+        self._model = ServerModel(self._unit.base, self._unit.server)
 
 
 class _Attempt:

@@ -1,0 +1,324 @@
+"""What a server says, and how it is asked: the HTTP side of the server engine.
+
+The completions API of OpenAI, with the fields that vLLM adds to it: token ids in and out,
+log-probabilities of prompt tokens, and adapters that are loaded at run time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from maple.errors import ModelError
+from maple.records import GenerateRequest
+
+KEY = "MAPLE_SERVER_KEY"
+"""Environment variable that holds the server's key. OPENAI_API_KEY is not read: it must not go
+to whatever server a study names."""
+
+_SECONDS = 600.0
+"""How long an answer may take; a busy server lets requests wait."""
+
+_RETRIES = 2
+"""Further attempts after a lost connection, a full queue or an error inside the server."""
+
+_LOWEST = -9999.0
+"""What vLLM writes for minus infinity, which JSON lacks."""
+
+_ABOVE_ZERO = 1e-4
+"""How far rounding may lift a log-probability above 0, in nats."""
+
+START = (
+    "start vLLM as docs/guides/server.md says: VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 vllm serve MODEL "
+    "--enable-lora --max-lora-rank R"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that a server lists.
+
+    Attributes:
+        parent: name of the base where this is an adapter; None for a base.
+        max_tokens: context length; None where the server does not say.
+    """
+
+    name: str
+    parent: str | None
+    max_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """One prompt token under the model.
+
+    Attributes:
+        logprob: natural logarithm, in nats, <= 0.
+        greedy: no other token was more probable.
+    """
+
+    logprob: float
+    greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a server generated.
+
+    Attributes:
+        ids: its tokens, the end marker included.
+        finish: "stop" (a stop string or an end marker) or "length".
+    """
+
+    ids: tuple[int, ...]
+    finish: str
+
+
+class Api:
+    """One server. Safe to use from several threads."""
+
+    def __init__(self, url: str) -> None:
+        """
+        Args:
+            url: "http://host:port/v1", without credentials.
+
+        Raises:
+            ModelError: the package `openai` is not installed.
+        """
+        try:
+            import openai
+        except ImportError as error:
+            raise ModelError(
+                "the server engine needs the package openai", "pip install 'maple[server]'"
+            ) from error
+        self.where = f"server {urlsplit(url).netloc}"
+        self.fingerprint = ""
+        self._key = os.environ.get(KEY, "")
+        self._errors = openai
+        self._client = openai.OpenAI(
+            base_url=url,
+            api_key=self._key or "none",  # the client insists on one; vLLM ignores it
+            timeout=_SECONDS,
+            max_retries=_RETRIES,
+        )
+
+    def models(self) -> list[Served]:
+        """Bases and adapters that can be asked.
+
+        Raises:
+            ModelError: no connection, no access, or not a list of models.
+        """
+        # No second attempt: this is the first thing asked of a server, and a wrong address
+        # should say so at once.
+        listed = self._call("GET", "/models", None, retries=0).get("data")
+        if not isinstance(listed, list):
+            raise self._broken("its list of models has no data")
+        return [self._served(card) for card in listed]
+
+    def score(self, model: str, ids: Sequence[int], start: int) -> list[TokenScore]:
+        """Every token of `ids` from `start` on, given all tokens before it.
+
+        Args:
+            model: name of a base or an adapter.
+            ids: the whole text; the server must have room for one more token.
+            start: at least 1: nothing predicts the first token.
+
+        Raises:
+            ModelError: the server fails, changes the tokens, or leaves a log-probability out.
+        """
+        # One token is generated because vLLM generates at least one. The most probable token is
+        # asked for besides the prompt's own: vLLM's ranks count equal ones against it.
+        body = {"prompt_logprobs": 1, "max_tokens": 1}
+        choice = self._complete(model, ids, body)
+        scores = choice.get("prompt_logprobs")
+        if not isinstance(scores, list):
+            raise ModelError(
+                f"{self.where}: gives no log-probabilities of the prompt (prompt_logprobs)",
+                "choices can be scored on a vLLM server only",
+            )
+        if len(scores) != len(ids):
+            raise self._broken(f"{len(scores)} log-probabilities for {len(ids)} tokens")
+        return [self._token(ids[at], scores[at]) for at in range(start, len(ids))]
+
+    def write(self, model: str, ids: Sequence[int], request: GenerateRequest) -> Written:
+        """The continuation of `ids`, greedy or drawn by the server as the request says.
+
+        Raises:
+            ModelError: the server fails, changes the prompt, or does not say which tokens it wrote.
+        """
+        most = request.max_new_tokens
+        body: dict[str, object] = {"stop": list(request.stop), "max_tokens": most, "logprobs": 0}
+        if (how := request.sampling) is not None:
+            body |= {"temperature": how.temperature, "top_p": how.top_p, "seed": how.seed}
+        choice = self._complete(model, ids, body)
+        written = self._ids(choice.get("token_ids"), "wrote")
+        if not 1 <= len(written) <= most:
+            raise self._broken(f"{len(written)} tokens where 1 to {most} were asked for")
+        finish = choice.get("finish_reason")
+        if finish not in ("stop", "length"):
+            raise self._broken(f"finish_reason {finish!r}, expected 'stop' or 'length'")
+        logprobs = choice.get("logprobs")
+        values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+        if not isinstance(values, list) or len(values) != len(written):
+            raise self._broken("a completion without one log-probability a token")
+        for value in values:
+            self._finite(value)
+        return Written(written, str(finish))
+
+    def load_adapter(self, name: str, path: str, base: str) -> None:
+        """Make an adapter known to the server under `name`, unless it is.
+
+        Args:
+            path: absolute folder, which the server reads itself.
+            base: name of the served base that it belongs to.
+
+        Raises:
+            ModelError: the server takes no adapters, cannot read this one, or its rank is too high.
+        """
+        if self._lists(name, base):
+            return
+        body = {"lora_name": name, "lora_path": path}
+        try:
+            self._request("POST", "/load_lora_adapter", body, retries=0)
+        except ModelError as error:
+            # Another sweep may have loaded it meanwhile.
+            if self._lists(name, base):
+                return
+            raise ModelError(
+                f"{error.what} when it was asked to load adapter {path}",
+                f"the server must be able to read that path; {START}, with R not below the "
+                "adapter's rank",
+            ) from error
+
+    def _lists(self, name: str, base: str) -> bool:
+        found = [served for served in self.models() if served.name == name]
+        if found and found[0].parent != base:
+            raise self._broken(f"{name!r} listed as an adapter of {found[0].parent!r}")
+        return bool(found)
+
+    def _complete(
+        self, model: str, ids: Sequence[int], body: Mapping[str, object]
+    ) -> dict[str, Any]:
+        answer = self._call(
+            "POST",
+            "/completions",
+            {
+                "model": model,
+                "prompt": list(ids),
+                # Greedy. The rest is stated because a server takes its defaults from the model's
+                # own generation settings.
+                "temperature": 0.0,
+                "top_p": 1.0,
+                "frequency_penalty": 0.0,
+                "presence_penalty": 0.0,
+                "repetition_penalty": 1.0,
+                "return_token_ids": True,
+                **body,
+            },
+            retries=_RETRIES,
+        )
+        self.fingerprint = str(answer.get("system_fingerprint") or "")
+        choices = answer.get("choices")
+        if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+            raise self._broken("an answer without its one choice")
+        choice: dict[str, Any] = choices[0]
+        read = self._ids(choice.get("prompt_token_ids"), "read")
+        if read != tuple(ids):
+            raise ModelError(
+                f"{self.where}: was sent {len(ids)} tokens beginning with {list(ids[:4])} and read "
+                f"{len(read)} beginning with {list(read[:4])}",
+                "the server must take token ids as they are, without a BOS or a template of its "
+                "own",
+            )
+        return choice
+
+    def _ids(self, value: object, did: str) -> tuple[int, ...]:
+        if not isinstance(value, list) or not all(isinstance(token, int) for token in value):
+            raise ModelError(
+                f"{self.where}: does not say which tokens it {did} (return_token_ids)",
+                "expected a vLLM server, 0.10.2 or later",
+            )
+        return tuple(value)
+
+    def _token(self, token: int, entry: object) -> TokenScore:
+        found = entry.get(str(token)) if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(found, dict):
+            raise self._broken(f"no log-probability of token {token}, which it was sent")
+        value = self._finite(found.get("logprob"))
+        others = [other.get("logprob") for other in entry.values() if isinstance(other, dict)]
+        return TokenScore(min(0.0, value), value >= max(map(self._finite, others)))
+
+    def _finite(self, value: object) -> float:
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise self._broken(f"a log-probability of {value!r}")
+        if not _LOWEST < value <= _ABOVE_ZERO:
+            raise self._broken(f"a log-probability of {value:g} nats")
+        return float(value)
+
+    def _served(self, card: object) -> Served:
+        if not isinstance(card, dict) or not isinstance(card.get("id"), str):
+            raise self._broken("a model without an id")
+        parent, length = card.get("parent"), card.get("max_model_len")
+        return Served(
+            name=card["id"],
+            parent=parent if isinstance(parent, str) else None,
+            max_tokens=length if isinstance(length, int) else None,
+        )
+
+    def _call(
+        self, method: str, path: str, body: Mapping[str, object] | None, retries: int
+    ) -> dict[str, Any]:
+        """A request whose answer is a JSON object."""
+        text = self._request(method, path, body, retries)
+        try:
+            answer = json.loads(text)
+        except ValueError as error:
+            raise self._broken(f"{path} answered what is not JSON: {text[:60]!r}") from error
+        if not isinstance(answer, dict):
+            raise self._broken(f"{path} answered no JSON object")
+        return answer
+
+    def _request(
+        self, method: str, path: str, body: Mapping[str, object] | None, retries: int
+    ) -> str:
+        client, errors = self._client.with_options(max_retries=retries), self._errors
+        try:
+            if method == "GET":
+                return client.get(path, cast_to=str)
+            return client.post(path, cast_to=str, body=body)
+        except errors.APITimeoutError as error:
+            raise ModelError(
+                f"{self.where}: no answer to {path} within {_SECONDS:.0f} s"
+            ) from error
+        except errors.APIConnectionError as error:
+            cause = error.__cause__ or error
+            raise ModelError(
+                f"{self.where}: cannot be reached: {cause}", "is it running, at this address?"
+            ) from error
+        except (errors.AuthenticationError, errors.PermissionDeniedError) as error:
+            given = "the key in" if self._key else "no key, expected one in"
+            raise ModelError(
+                f"{self.where}: refused access ({error.status_code}) with {given} {KEY}"
+            ) from error
+        except errors.APIStatusError as error:
+            said = self._said(error.body, error.response.text)
+            hint = "did the server restart, or is the URL's path wrong?"
+            raise ModelError(
+                f"{self.where}: answered {path} with {error.status_code}: {said}",
+                hint if error.status_code == 404 else "",
+            ) from error
+
+    def _said(self, body: object, text: str) -> str:
+        """The server's own words, short and without the key."""
+        message = body.get("message", body.get("detail")) if isinstance(body, dict) else None
+        said = message if isinstance(message, str) else text
+        said = said.replace(self._key, "...") if self._key else said
+        return " ".join(said.split())[:300]
+
+    def _broken(self, what: str) -> ModelError:
+        return ModelError(f"{self.where}: {what}", "expected the completions API of a vLLM server")

@@ -1,0 +1,245 @@
+"""A study whose answers come from a server, and the check of that server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from maple.errors import StudyError
+from maple.records import ChoiceResponse, GenerateResponse
+from maple.report import build, summary
+from maple.store import Store, servecheck
+from maple.store.servecheck import Agreement
+from maple.study.load import validate
+from maple.sweep.catalogue import catalogue
+from maple.sweep.plan import Todo, describe, make
+from maple.sweep.servecheck import agreement, check, sample
+from models import tiny
+from models.serving import TinyServer, serving
+from sweep.studies import planned, swept
+
+ROOM = {"max_position_embeddings": 2048}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Gemma with room for prompts."""
+    return tiny.saved(tmp_path_factory.mktemp("tiny"), "gemma3", **ROOM)
+
+
+@pytest.fixture
+def state(folder: Path) -> TinyServer:
+    return TinyServer(tiny.build("gemma3", **ROOM).eval(), folder)
+
+
+@pytest.fixture
+def url(state: TinyServer) -> Iterator[str]:
+    with serving(state) as address:
+        yield address
+
+
+def study(folder: Path, url: str | None, **changes: Any) -> dict[str, Any]:
+    server = {} if url is None else {"server": {"url": url, **changes.get("server", {})}}
+    train = {
+        "sources": ["mini"],
+        "languages": ["en"],
+        "rows": 4,
+        "r": [4],
+        "lora_alpha": "2r",
+        "learning_rate": 1e-2,
+        "train_bits": changes.get("train_bits", [32]),
+    }
+    return {
+        "name": "served",
+        "base": {"models": changes.get("models", [str(folder)])},
+        **({"train": train} if changes.get("train", True) else {}),
+        "evaluate": {
+            "eval_bits": "as trained" if changes.get("train", True) else [32],
+            "limit": 2,
+            **server,
+            "task": [
+                {"name": name, "dataset": "mini", "subsets": ["en", "zh"], "n_shot": 1}
+                for name in ("xcopa", "xquad")
+            ],
+        },
+    }
+
+
+def test_a_study_on_a_server_gives_the_built_in_engines_answers(
+    folder: Path, url: str, state: TinyServer, tmp_path: Path
+) -> None:
+    outcome, plan, store = swept(study(folder, url), tmp_path / "served")
+    assert outcome.failed == {}
+    _, here, local = swept(study(folder, None), tmp_path / "here")
+    assert {cell.engine for cell in plan.grid.evals.values()} == {"server"}
+    assert not plan.grid.evals.keys() & here.grid.evals.keys()
+    assert plan.grid.train.keys() == here.grid.train.keys()
+    assert len(state.loads) == 1
+    pairs = zip(plan.grid.evals.items(), here.grid.evals.items(), strict=True)
+    for (name, cell), (other, same) in pairs:
+        mine = store.responses(name, cell).to_pylist()
+        theirs = local.responses(other, same).to_pylist()
+        for one, wanted in zip(mine, theirs, strict=True):
+            for field, value in wanted.items():
+                if field == "logprobs":
+                    assert one[field] == pytest.approx(value, abs=1e-3)
+                else:
+                    assert one[field] == value
+        record = store.eval_record(name, cell)
+        assert record is not None
+        assert record.proof is not None
+        assert record.proof.server == f"{url.removeprefix('http://').removesuffix('/v1')} tiny-1"
+        assert record.proof.linear_bits is None
+    # Another address is the same study: nothing is asked again.
+    again, _, _ = swept(study(folder, "http://127.0.0.1:9/v1"), tmp_path / "served")
+    assert (again.done, again.failed) == ([], {})
+
+
+def test_cells_wait_for_their_server(folder: Path, url: str, tmp_path: Path) -> None:
+    outcome, plan, _ = swept(study(folder, "http://127.0.0.1:9/v1", train=False), tmp_path)
+    assert set(outcome.failed) == set(plan.grid.evals)
+    assert all(
+        message.startswith("server 127.0.0.1:9: cannot be reached")
+        for message in outcome.failed.values()
+    )
+    resumed, _, _ = swept(study(folder, url, train=False), tmp_path)
+    assert sorted(resumed.done) == sorted(plan.grid.evals)
+
+
+def test_the_worker_is_told_where_the_server_is(folder: Path, url: str, tmp_path: Path) -> None:
+    changes = {"model": "tiny", "compute_dtype": "float16"}
+    plan, store = planned(study(folder, url, server=changes), tmp_path)
+    (unit,) = Todo(plan, store).units(set())
+    assert unit.server is not None
+    assert (unit.server.url, unit.server.model, unit.server.compute_dtype) == (
+        url,
+        "tiny",
+        "float16",
+    )
+    assert {cell.compute_dtype for cell in plan.grid.evals.values()} == {"float16"}
+    assert {
+        cell.compute_dtype for cell in planned(study(folder, url), tmp_path)[0].grid.evals.values()
+    } == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("127.0.0.1:8000", "expected an address such as"),
+        ("ftp://127.0.0.1/v1", "expected an address such as"),
+        ("http://", "expected an address such as"),
+        ("http://127.0.0.1:x/v1", "not an address"),
+        ("http://me:secret@127.0.0.1/v1", "without user, password or query"),
+        ("http://127.0.0.1/v1?key=secret", "without user, password or query"),
+    ],
+)
+def test_addresses_are_checked(folder: Path, url: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        validate(study(folder, url), catalogue(), "s")
+
+
+def test_a_server_is_one_base_at_one_precision(folder: Path, url: str) -> None:
+    for changes in ({"train_bits": [4, 16]}, {"models": [str(folder), "demo:smollm2-135m"]}):
+        with pytest.raises(StudyError, match="one base model at one precision"):
+            validate(study(folder, url, **changes), catalogue(), "s")
+    scripted = validate(study(folder, url, models=["scripted:hash"]), catalogue(), "s")
+    with pytest.raises(StudyError, match="asked on no server"):
+        make(scripted, None, None, Store(folder / "nowhere"))
+
+
+def checked(folder: Path, url: str, tolerance: float | None = None) -> servecheck.ServeCheck:
+    return check(validate(study(folder, url, train=False), catalogue(), "s"), None, None, tolerance)
+
+
+def test_the_same_model_passes_and_another_does_not(
+    folder: Path, url: str, state: TinyServer
+) -> None:
+    found = checked(folder, url)
+    assert found.problems == ()
+    (one,) = found.agreements
+    assert (one.requests, one.completions, one.other_picks) == (16, 8, 0)
+    assert 0 < one.mean < 1e-4
+    assert (one.repeat, one.first_differences) == (0.0, ())
+    assert "agrees with the built-in engine" in found.sentence()
+    with torch.no_grad():
+        state.model.model.layers[1].mlp.down_proj.weight.neg_()
+    other = checked(folder, url)
+    assert "above the tolerance of 0.001" in other.problems[0]
+    assert other.sentence().startswith("is refused: untuned: log-probabilities are ")
+
+
+def test_a_sample_takes_subsets_in_turn(folder: Path, url: str) -> None:
+    evaluate = validate(study(folder, url), catalogue(), "s").evaluate
+    assert evaluate is not None
+    asked = sample(evaluate.task, None)
+    assert (len(asked.choices), len(asked.completions)) == (16, 8)
+    assert len({request.prefix for request in asked.choices}) == 2
+    assert asked.choices[0].prefix == asked.choices[2].prefix != asked.choices[1].prefix
+    assert len(set(asked.choices)) == 16
+
+
+def responses(*logprobs: float, text: str = "") -> tuple[list[Any], list[Any]]:
+    choice = ChoiceResponse(logprobs, (2,) * len(logprobs), (False,) * len(logprobs), 3, (), ())
+    return [choice], [GenerateResponse(text, "length", 3, 3, (), ())]
+
+
+def test_agreement_counts_by_hand(folder: Path) -> None:
+    from maple.models.files import resolve
+
+    base = resolve(str(folder))
+    here, there = responses(-4.0, -5.0, text="abc"), responses(-5.0, -4.5, text="abd")
+    again = responses(-5.0, -4.0)[0]
+    found = agreement(base, "adapter", there, again, here)
+    assert found == Agreement(
+        through="adapter",
+        requests=1,
+        other_picks=1,
+        mean=0.375,
+        largest=0.5,
+        repeat=0.25,
+        completions=1,
+        first_differences=(2,),
+    )
+
+
+def test_the_verdict_follows_the_results(folder: Path, url: str, tmp_path: Path) -> None:
+    plan, store = planned(study(folder, url, train=False), tmp_path)
+    (cell, *_) = plan.grid.train.values()
+    unchecked = describe(plan, store)["notes"][0]
+    assert unchecked.startswith("Answers come from a server that was not compared")
+    assert f"maple serve-check {folder} --url {url} --eval-bits 32 --out {tmp_path}" in unchecked
+    assert summary(store).notes[0] == unchecked
+    assert "that was not compared" in build(store).read_text(encoding="utf-8")
+    found = servecheck.ServeCheck(
+        base=cell.base,
+        base_name=cell.base_name,
+        bits=32,
+        server="127.0.0.1:8000 vllm-0",
+        model="tiny",
+        created="2026-11-25T12:00:00Z",
+        maple="0.1.0",
+        tolerance=0.001,
+        agreements=(Agreement("untuned", 16, 0, 2e-6, 3e-5, 0.0, 8, (4,)),),
+        problems=(),
+    )
+    path = servecheck.write(tmp_path, found)
+    assert servecheck.read(tmp_path) == found
+    (note, *_) = summary(store).notes
+    assert note == (
+        "Answers come from a server. It was checked on 2026-11-25 (127.0.0.1:8000 vllm-0) and "
+        "agrees with the built-in engine: 2e-06 nats a token apart in the mean (tolerance 0.001), "
+        "3e-05 at most; 1 of 8 completions differ."
+    )
+    assert describe(plan, store)["notes"][0] == note
+    # A verdict on other bits says nothing about these.
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"bits": 16}))
+    assert summary(store).notes[0] == unchecked
+    path.write_text("{}")
+    with pytest.raises(Exception, match="not a verdict of this version"):
+        summary(store)
