@@ -1,7 +1,8 @@
 """A small real HTTP server that speaks vLLM's part of the completions API, on a tiny model.
 
-Plain transformers and PEFT behind the standard library's server: one forward pass a request, no
-batches, no code of the engine under test. `faults` makes it misbehave, one way a name.
+Plain transformers and PEFT behind the standard library's server: one request at a time, no
+batches, no code of the engine under test. `faults` makes it misbehave, one way a name; `fails` are
+the statuses that its next completions are refused with, the last first.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class TinyServer:
         self.model: Any = model
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.faults: set[str] = set()
+        self.fails: list[int] = []
         self.key = ""
         self.adapters: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
@@ -59,6 +61,8 @@ class TinyServer:
                 return self._models()
             if (method, path) == ("POST", "/v1/completions"):
                 self.asked.append(body)
+                if self.fails:
+                    raise RefusedError(self.fails.pop(), "try later")
                 return self._completion(body)
             if (method, path) == ("POST", "/v1/load_lora_adapter") and "no-lora" not in self.faults:
                 return self._load(body["lora_name"], body["lora_path"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from maple.errors import ModelError
 from maple.models.engine import TransformersModel
 from maple.models.loading import Loaded
 from maple.models.server import ServerModel
-from maple.records import ChoiceRequest, GenerateRequest, Server
+from maple.records import ChoiceRequest, GenerateRequest, Sampling, Server
 from models import tiny
 from models.serving import NAME, TinyServer, serving
 from models.test_adapters import write_adapter
@@ -232,6 +233,34 @@ def test_nobody_there(gemma: Loaded) -> None:
         port = free.getsockname()[1]
         with pytest.raises(ModelError, match=f"server 127.0.0.1:{port}: cannot be reached"):
             connect(gemma, f"http://127.0.0.1:{port}/v1")
+
+
+def test_without_its_client(gemma: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ModelError, match="needs the package openai") as caught:
+        connect(gemma, "http://127.0.0.1:9/v1")
+    assert caught.value.hint == "pip install 'maple[server]'"
+
+
+def test_a_failing_server_is_asked_again(
+    model: ServerModel, state: TinyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = model.choice_logprobs(ASKED, None)
+    state.fails = [503, 429]
+    assert model.choice_logprobs(ASKED, None) == wanted
+    assert state.fails == []
+    state.fails = [503] * 6
+    with pytest.raises(ModelError, match="answered /completions with 503: try later"):
+        model.choice_logprobs(ASKED, None)
+
+
+def test_sampling_is_the_servers(model: ServerModel, state: TinyServer) -> None:
+    how = Sampling(0.7, 0.9, 11)
+    model.generate([GenerateRequest("", "the quick", (), 5, how)], None)
+    (body,) = state.asked
+    assert (body["temperature"], body["top_p"], body["seed"]) == (0.7, 0.9, 11)
+    with pytest.raises(ModelError, match="nothing can be drawn"):
+        model.generate([GenerateRequest("", "no", (), 5, Sampling(0.0, 0.9, 1))], None)
 
 
 def test_a_key_is_sent_and_shown_to_nobody(

@@ -68,7 +68,10 @@ class Display:
                 self._one, completed=int(str(event["step"])), total=int(str(event["steps"]))
             )
         elif kind == "load":
-            self._line(f"loading {event['base']} in {event['bits']} bits")
+            if "server" in event:
+                self._line(f"asking for {event['base']} on server {event['server']}")
+            else:
+                self._line(f"loading {event['base']} in {event['bits']} bits")
         elif kind in {"done", "failed"}:
             self._settled += 1
             self._bars.advance(self._all)

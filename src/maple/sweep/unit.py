@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from maple import provenance
 from maple.errors import MapleError
@@ -278,8 +279,9 @@ class _Base:
         self._loaded: Any = None
         self._model: LanguageModel | None = None
         about = {"base": unit.base.name, "bits": unit.bits}
+        host = urlsplit(unit.server.url).netloc if unit.server else ""
         self._here = _Once(self._load, emit, about)
-        self._there = _Once(self._connect, emit, about)
+        self._there = _Once(self._connect, emit, {**about, "server": host})
 
     def ensure_trainable(self) -> float:
         """Have the base in memory; the seconds that took.
