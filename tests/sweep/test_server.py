@@ -181,6 +181,8 @@ def test_a_sample_takes_subsets_in_turn(folder: Path, url: str) -> None:
     assert len({request.prefix for request in asked.choices}) == 2
     assert asked.choices[0].prefix == asked.choices[2].prefix != asked.choices[1].prefix
     assert len(set(asked.choices)) == 16
+    with pytest.raises(StudyError, match="expected a task of choices among xquad"):
+        sample(evaluate.task[1:], None)
 
 
 def responses(*logprobs: float, text: str = "") -> tuple[list[Any], list[Any]]:

@@ -8,6 +8,7 @@ from itertools import islice, takewhile, zip_longest
 from pathlib import Path
 
 from maple import provenance
+from maple.errors import StudyError
 from maple.evaluate.responses import exemplars_of
 from maple.models import files
 from maple.models.encoding import bos_count, load_tokenizer
@@ -60,20 +61,25 @@ def sample(sections: Sequence[TaskSection], folder: Path | None) -> Sample:
         folder: release files; None for the hub, or where the dataset is "mini".
 
     Raises:
+        StudyError: no task of choices, so that nothing would be measured.
         DataError: the data cannot be read.
     """
-    choices: list[ChoiceRequest] = []
-    completions: list[GenerateRequest] = []
-    for section in sections:
-        task = TASKS[section.name]
-        if task.max_new_tokens is None:
-            for shared, item in _drawn(task, section, folder, CHOICES - len(choices)):
-                choices.append(ChoiceRequest(shared, item.text, item.answers))
-        else:
-            for shared, item in _drawn(task, section, folder, COMPLETIONS - len(completions)):
-                completions.append(
-                    GenerateRequest(shared, item.text, task.stop, task.max_new_tokens)
-                )
+    scored = [section for section in sections if TASKS[section.name].max_new_tokens is None]
+    written = [section for section in sections if section not in scored]
+    if not scored:
+        raise StudyError(
+            "a server is compared on log-probabilities: expected a task of choices among "
+            + ", ".join(section.name for section in sections),
+            "add --task xcopa",
+        )
+    choices = [
+        ChoiceRequest(shared, item.text, item.answers)
+        for _, shared, item in _drawn(scored, folder, CHOICES)
+    ]
+    completions = [
+        GenerateRequest(shared, item.text, task.stop, task.max_new_tokens or 0)
+        for task, shared, item in _drawn(written, folder, COMPLETIONS)
+    ]
     return Sample(tuple(choices), tuple(completions))
 
 
@@ -90,7 +96,7 @@ def check(
 
     Raises:
         ModelError: the server fails, or the base cannot be loaded.
-        DataError: as `sample`.
+        StudyError, DataError: as `sample`.
     """
     evaluate = study.evaluate
     if evaluate is None or evaluate.server is None or evaluate.eval_bits == "as trained":
@@ -185,17 +191,18 @@ def agreement(
 
 
 def _drawn(
-    task: Task, section: TaskSection, folder: Path | None, wanted: int
-) -> list[tuple[str, Prompted]]:
-    """(exemplars, item) of up to `wanted` items, a subset at a time in turn."""
-    subsets = section.subsets[:wanted]
-    rows: list[list[tuple[str, Prompted]]] = []
-    for subset in subsets:
+    sections: Sequence[TaskSection], folder: Path | None, wanted: int
+) -> list[tuple[Task, str, Prompted]]:
+    """(task, exemplars, item) of up to `wanted` items, one of each task and subset in turn."""
+    pairs = [(section, subset) for section in sections for subset in section.subsets][:wanted]
+    rows: list[list[tuple[Task, str, Prompted]]] = []
+    for section, subset in pairs:
+        task = TASKS[section.name]
         made = asked_of(task, section, subset, folder)
         shots = exemplars_of(task.name, subset, section.n_shot, 0, made.pool)
         shared = prefix([task.render(shot, subset, section.prompt) for shot in shots], shots)
-        items = made.items[: -(-wanted // len(subsets))]
-        rows.append([(shared, task.render(item, subset, section.prompt)) for item in items])
+        items = made.items[: -(-wanted // len(pairs))]
+        rows.append([(task, shared, task.render(item, subset, section.prompt)) for item in items])
     turns = (item for turn in zip_longest(*rows) for item in turn if item is not None)
     return list(islice(turns, wanted))
 
