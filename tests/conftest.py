@@ -21,6 +21,17 @@ def release_files() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def datasets_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where `datasets` keeps what lm-evaluation-harness reads, instead of the user's cache."""
+    import datasets  # here: the tests that do without it must not wait for it
+
+    folder = tmp_path_factory.mktemp("datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+        yield folder
+
+
 @pytest.fixture
 def no_privileges() -> Iterator[None]:
     """File permissions bind this thread even where root runs the tests, as in a container."""

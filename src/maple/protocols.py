@@ -88,6 +88,20 @@ class LanguageModel(Protocol):
         ...
 
 
+class Asking(Protocol):
+    """What a worker needs of a task to ask its items: a `Task` has it, and more."""
+
+    stop: tuple[str, ...]
+    """Strings that end a generated answer; empty for choice tasks."""
+
+    max_new_tokens: int | None
+    """Longest generated answer in tokens; None for choice tasks."""
+
+    def render(self, example: Example, subset: str, prompt: str) -> Prompted:
+        """The example under a prompt, without exemplars."""
+        ...
+
+
 class Task(Protocol):
     """One benchmark: where its items are, how they are asked, how answers are scored."""
 
@@ -133,8 +147,10 @@ class Task(Protocol):
         """
         ...
 
-    def exemplar_pool(self, dataset: str, subset: str, folder: Path | None) -> list[Example]:
+    def exemplar_pool(self, dataset: str, subset: str, folder: Path | None) -> list[Example] | None:
         """Items that may serve as exemplars; disjoint from the scored items and their passages.
+
+        None where the rendered items hold their exemplars already.
 
         Raises:
             DataError: as `examples`.

@@ -13,6 +13,9 @@ from maple.prompts.exemplars import choose, prefix
 from maple.protocols import Task
 from maple.records import ChoiceResponse, Example, GenerateResponse
 from maple.tasks import TASKS
+from maple.tasks.foreign import OWN, ForeignTask
+from maple.tasks.harness import Harness
+from tasks import foreign_files
 
 CASES = [(task, subset) for task in TASKS.values() for subset in task.subsets("mini")]
 IDS = [f"{task.name}-{subset}" for task, subset in CASES]
@@ -22,6 +25,15 @@ IDS = [f"{task.name}-{subset}" for task, subset in CASES]
 def task(request: pytest.FixtureRequest) -> Task:
     found: Task = request.param
     return found
+
+
+@pytest.fixture(
+    params=[foreign_files.CHOICE, foreign_files.GENERATE], ids=lambda base: base["task"]
+)
+def foreign(request: pytest.FixtureRequest, tmp_path: Path, datasets_cache: Path) -> ForeignTask:
+    """A task of lm-evaluation-harness; see also tests/tasks/test_foreign.py."""
+    folder = foreign_files.write(tmp_path, request.param)
+    return ForeignTask(Harness([folder]), f"lm_eval:{request.param['task']}", "en", 1, 0)
 
 
 def _right(task: Task, example: Example) -> ChoiceResponse | GenerateResponse:
@@ -102,8 +114,16 @@ def test_mini_items_are_parallel_over_languages(task: Task) -> None:
 
 @pytest.mark.parametrize(("task", "subset"), CASES, ids=IDS)
 def test_items_are_whole_and_the_same_each_time(task: Task, subset: str) -> None:
-    items = task.examples("mini", subset, None)
-    assert items == task.examples("mini", subset, None)
+    _check_items(task, "mini", subset)
+
+
+def test_items_of_a_foreign_task_are_whole_too(foreign: ForeignTask) -> None:
+    _check_items(foreign, OWN, foreign.subsets(OWN)[0])
+
+
+def _check_items(task: Task, dataset: str, subset: str) -> None:
+    items = task.examples(dataset, subset, None)
+    assert items == task.examples(dataset, subset, None)
     assert len({item.example_id for item in items}) == len(items) > 0
     for item in items:
         assert item.cluster_id
@@ -144,17 +164,35 @@ def test_exemplars_and_prompt_make_one_text(task: Task, subset: str) -> None:
 
 @pytest.mark.parametrize(("task", "subset"), CASES, ids=IDS)
 def test_right_answers_score_one_and_wrong_ones_zero(task: Task, subset: str) -> None:
+    _check_scores(task, "mini", subset)
+
+
+def test_right_answers_of_a_foreign_task_score_one_too(foreign: ForeignTask) -> None:
+    _check_scores(foreign, OWN, foreign.subsets(OWN)[0])
+
+
+def test_a_foreign_task_is_consistent(foreign: ForeignTask) -> None:
+    (subset,) = foreign.subsets(OWN)
+    items = foreign.examples(OWN, subset, None)
+    assert foreign.language(subset) in LANGUAGES
+    assert foreign.primary_metric in foreign.metrics
+    assert (foreign.kind == "generate") == (foreign.max_new_tokens is not None)
+    assert foreign.exemplar_pool(OWN, subset, None) is None
+    assert foreign.lint(items, subset, OWN) == []
+
+
+def _check_scores(task: Task, dataset: str, subset: str) -> None:
     for metric in task.metrics:
         version, rules = task.metric_identity(metric, subset)
         assert version >= 1
         assert rules
-        for item, prompt in _asked(task, subset):
+        for item, prompt in _asked(task, dataset, subset):
             assert task.score(item, _right(task, item), metric, subset, prompt) == 1.0
             assert task.score(item, _wrong(task, item), metric, subset, prompt) == 0.0
 
 
-def _asked(task: Task, subset: str) -> Iterator[tuple[Example, str]]:
-    for item in task.examples("mini", subset, None):
+def _asked(task: Task, dataset: str, subset: str) -> Iterator[tuple[Example, str]]:
+    for item in task.examples(dataset, subset, None):
         for prompt in task.prompts:
             yield item, prompt
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 
 from maple.errors import ModelError
 from maple.models.adapter_files import (
@@ -23,32 +22,9 @@ from maple.models.engine import TransformersModel
 from maple.models.loading import Loaded
 from maple.records import ChoiceRequest, GenerateRequest
 from models import tiny
+from models.tiny import write_adapter
 
 ASKED = [ChoiceRequest("the quick ", "brown fox", (" jumps", " over")) for _ in range(3)]
-
-
-def write_adapter(folder: Path, seed: int, *, zero: bool = False, hidden: int = 32) -> Path:
-    """A LoRA adapter with random weights on the tiny Gemma; `zero`: as before training."""
-    model = tiny.build("gemma3", hidden_size=hidden)
-    torch.manual_seed(seed)
-    with warnings.catch_warnings():
-        # PEFT 0.21 reads a property that transformers 5 renamed.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        tuned = get_peft_model(
-            model,
-            LoraConfig(
-                r=4,
-                lora_alpha=8,
-                lora_dropout=0.5,
-                task_type="CAUSAL_LM",
-                target_modules=["q_proj", "down_proj"],
-            ),
-        )
-    for name, parameter in tuned.named_parameters():
-        if "lora_B" in name and not zero:
-            torch.nn.init.normal_(parameter, std=0.5)
-    tuned.save_pretrained(folder, save_embedding_layers=False)
-    return folder
 
 
 @pytest.fixture

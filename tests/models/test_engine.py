@@ -338,8 +338,9 @@ def test_tokens_are_scored_as_they_come(
     for broken in (([], [5]), ([5], [])):
         with pytest.raises(ModelError, match="at least one token"):
             model.token_logprobs([broken], None)
+    model.token_logprobs([([5] * 250, [6] * 7)], None)  # the last token is predicted, never read
     with pytest.raises(ModelError, match="exceed the context"):
-        model.token_logprobs([([5] * 250, [6] * 7)], None)
+        model.token_logprobs([([5] * 250, [6] * 8)], None)
 
 
 def test_bos_is_counted(engines: dict[str, TransformersModel]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     Gemma2Config,
@@ -115,3 +117,27 @@ def saved(folder: Path, family: str = "llama", **changes: Any) -> Path:
 def loaded(folder: Path, family: str = "llama", bits: int = 32, **changes: Any) -> Loaded:
     """The same, resolved and loaded."""
     return load(resolve(str(saved(folder, family, **changes))), bits)
+
+
+def write_adapter(folder: Path, seed: int, *, zero: bool = False, hidden: int = 32) -> Path:
+    """A LoRA adapter with random weights on the tiny Gemma; `zero`: as before training."""
+    model = build("gemma3", hidden_size=hidden)
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        # PEFT 0.21 reads a property that transformers 5 renamed.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        tuned = get_peft_model(
+            model,
+            LoraConfig(
+                r=4,
+                lora_alpha=8,
+                lora_dropout=0.5,
+                task_type="CAUSAL_LM",
+                target_modules=["q_proj", "down_proj"],
+            ),
+        )
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name and not zero:
+            torch.nn.init.normal_(parameter, std=0.5)
+    tuned.save_pretrained(folder, save_embedding_layers=False)
+    return folder

@@ -35,7 +35,8 @@ class Result:
         score: mean over its items, 0 to 1.
         delta: minus the untuned base, over the items both answered; None for the untuned base
             itself and where that base was not scored.
-        chance: mean over the items of 1 / number of choices; None for generation.
+        chance: mean over the items of 1 / number of choices; None for generation, and where an
+            item has a single one.
     """
 
     eval_id: str
@@ -302,7 +303,7 @@ def _by_cell(scores: pl.DataFrame) -> dict[tuple[str, str], _Scored]:
 
 
 def _chance(choices: Floats) -> float | None:
-    return float((1 / choices).mean()) if (choices > 0).all() else None
+    return float((1 / choices).mean()) if (choices > 1).all() else None
 
 
 def _paired(own: _Scored, base: _Scored) -> tuple[Floats, Floats, list[str]] | None:

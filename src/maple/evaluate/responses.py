@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maple.errors import ModelError
 from maple.prompts.exemplars import choose, prefix
-from maple.protocols import LanguageModel, Task
+from maple.protocols import Asking, LanguageModel
 from maple.records import (
     ChoiceRequest,
     ChoiceResponse,
@@ -54,24 +54,31 @@ class Part:
 
 
 def exemplars_of(
-    task: str, subset: str, n_shot: int, seed: int | None, pool: Sequence[Example]
+    task: str, subset: str, n_shot: int, seed: int | None, pool: Sequence[Example] | None
 ) -> list[Example]:
-    """A cell's exemplars in prompt order; none without a seed, which a cell without shots lacks.
+    """A cell's exemplars in prompt order.
+
+    None without a seed, which a cell without shots lacks, and without a pool, which a task lacks
+    whose items hold their exemplars.
 
     Raises:
         DataError: the pool holds too few.
     """
-    return [] if seed is None else choose(pool, n_shot, seed, f"{task}/{subset}")
+    if seed is None or pool is None:
+        return []
+    return choose(pool, n_shot, seed, f"{task}/{subset}")
 
 
-def ask(task: Task, cell: EvalCell, examples: Sequence[Example], pool: Sequence[Example]) -> Asked:
+def ask(
+    task: Asking, cell: EvalCell, examples: Sequence[Example], pool: Sequence[Example] | None
+) -> Asked:
     """Render the items of a cell.
 
     Args:
         task: the cell's task.
         cell: what is evaluated; nothing of it that depends on the model is looked at.
         examples: the items in their fixed order, already limited.
-        pool: items that may serve as exemplars, in their fixed order.
+        pool: items that may serve as exemplars, in their fixed order; None as in `exemplars_of`.
 
     Raises:
         DataError: the pool holds too few.
@@ -174,7 +181,7 @@ def alone(
     )
 
 
-def _request(task: Task, shared: str, item: Prompted) -> Request:
+def _request(task: Asking, shared: str, item: Prompted) -> Request:
     if task.max_new_tokens is None:
         return ChoiceRequest(shared, item.text, item.answers)
     return GenerateRequest(shared, item.text, task.stop, task.max_new_tokens)

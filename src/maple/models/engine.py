@@ -106,14 +106,16 @@ class TransformersModel:
             adapter: PEFT folder to answer through; None for the bare base.
 
         Raises:
-            ModelError: an empty context or continuation, or both exceed the context window.
+            ModelError: an empty context or continuation, or both exceed the context window by
+                more than one token: the last one is predicted, never read.
         """
         self.adapters.use(adapter)
         texts = []
         for context, continuation in pairs:
             if not context or not continuation:
                 raise ModelError("a context and a continuation need at least one token each")
-            check_length(len(context), len(continuation), "the continuation", self.max_context)
+            # The last token is predicted, never read.
+            check_length(len(context), len(continuation) - 1, "the continuation", self.max_context)
             texts.append(Encoded((*context, *continuation), len(context), len(context)))
         return self._scored(texts, [""] * len(texts))
 

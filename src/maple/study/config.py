@@ -16,6 +16,9 @@ _ALPHA_RULE = re.compile(r"([0-9]+(?:\.[0-9]+)?)?r")
 _LARGEST_ALPHA = 1e6
 """Far above any use; guards against a slip that would train nothing but infinities."""
 
+FOREIGN = "lm_eval:"
+"""Prefix of the names of lm-evaluation-harness's tasks."""
+
 Positive = Annotated[int, Field(ge=1)]
 Rank = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -102,13 +105,18 @@ class TrainSection(_Section):
 
 
 class TaskSection(_Section):
-    """[[evaluate.task]]: one task under one prompt and number of shots."""
+    """[[evaluate.task]]: one task under one prompt and number of shots.
+
+    A task of lm-evaluation-harness ("lm_eval:NAME") has a dataset, a subset and a prompt of its
+    own, and may need its `language` said.
+    """
 
     name: str
     dataset: Literal["release", "mini"] = "release"
     subsets: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     n_shot: Annotated[int, Field(ge=0)]
     prompt: str = "native"
+    language: str | None = None
 
 
 class ServerSection(_Section):
@@ -131,6 +139,7 @@ class EvaluateSection(_Section):
     deterministic: bool = False  # every item alone: the same bits whatever else is asked; slow
     limit: Positive | None = None
     server: ServerSection | None = None
+    lm_eval_include: Annotated[list[str], AfterValidator(_distinct)] = []
     task: Annotated[list[TaskSection], Field(min_length=1)]
 
     @model_validator(mode="after")

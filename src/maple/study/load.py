@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from maple.errors import MapleError, StudyError, nearest
 from maple.languages import language
-from maple.study.config import Study, TaskSection, TrainSection
+from maple.study.config import FOREIGN, Study, TaskSection, TrainSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ def load(path: Path, catalogue: Catalogue) -> Study:
         catalogue: names that tasks, subsets, prompts, sources and languages may have.
 
     Returns:
-        The study with every language written as its key and every "all" spelled out.
+        The study with every language written as its key, every "all" spelled out and every folder
+        as an absolute path.
 
     Raises:
         StudyError: all problems of the file at once, each with file and key.
@@ -59,11 +60,20 @@ def load(path: Path, catalogue: Catalogue) -> Study:
         raise StudyError(f"{path}: is not valid TOML: {error}") from error
     except RecursionError as error:
         raise StudyError(f"{path}: is not valid TOML: nested too deeply") from error
-    return validate(content, catalogue, where=str(path))
+    return validate(content, catalogue, where=str(path), folder=path.parent)
 
 
-def validate(content: Mapping[str, Any], catalogue: Catalogue, where: str) -> Study:
-    """As `load`, for content that is already parsed; `where` names its origin in messages."""
+def validate(
+    content: Mapping[str, Any], catalogue: Catalogue, where: str, folder: Path | None = None
+) -> Study:
+    """As `load`, for content that is already parsed.
+
+    Args:
+        content: of the file.
+        catalogue: as there.
+        where: names the content's origin in messages.
+        folder: what the study's relative paths start from; the working directory by default.
+    """
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
@@ -76,7 +86,8 @@ def validate(content: Mapping[str, Any], catalogue: Catalogue, where: str) -> St
             names.task(task, f"evaluate.task[{index}]", catalogue)
             for index, task in enumerate(evaluate.task)
         ]
-        evaluate = evaluate.model_copy(update={"task": tasks})
+        include = names.folders(evaluate.lm_eval_include, folder or Path())
+        evaluate = evaluate.model_copy(update={"task": tasks, "lm_eval_include": include})
     if names.problems:
         raise StudyError.of(names.problems)
     return study.model_copy(update={"train": train, "evaluate": evaluate})
@@ -107,7 +118,21 @@ class _Names:
             )
         return train.model_copy(update={"languages": languages})
 
+    def folders(self, given: Sequence[str], start: Path) -> list[str]:
+        found = [start.joinpath(Path(name).expanduser()).resolve() for name in given]
+        for index, folder in enumerate(found):
+            if not folder.is_dir():
+                self._add(f"evaluate.lm_eval_include[{index}]: {folder}: no such folder", "")
+        return [str(folder) for folder in found]
+
     def task(self, task: TaskSection, key: str, catalogue: Catalogue) -> TaskSection:
+        if task.name.startswith(FOREIGN):
+            return self._foreign(task, key)
+        if task.language is not None:
+            self._add(
+                f"{key}.language: {task.name} knows the languages of its subsets",
+                f"only tasks named {FOREIGN}NAME take one",
+            )
         known = catalogue.tasks.get(task.name)
         if known is None:
             self._unknown(f"{key}.name", "task", task.name, catalogue.tasks)
@@ -123,6 +148,17 @@ class _Names:
                 task.subsets, f"{key}.subsets", set(subsets), f"{task.name} ({task.dataset})"
             )
         return task.model_copy(update={"subsets": subsets})
+
+    def _foreign(self, task: TaskSection, key: str) -> TaskSection:
+        for name in sorted({"dataset", "prompt", "subsets"} & task.model_fields_set):
+            self._add(f"{key}.{name}: {task.name} has one of its own", "remove the line")
+        if task.language is None:
+            return task
+        try:
+            return task.model_copy(update={"language": language(task.language).key})
+        except MapleError as error:
+            self._add(f"{key}.language: {error.what}", error.hint)
+            return task
 
     def _languages(
         self, tags: Sequence[str], key: str, available: set[str], owner: str

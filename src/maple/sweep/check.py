@@ -22,10 +22,19 @@ from maple.prompts import training
 from maple.protocols import Task
 from maple.records import BaseModel, EvalCell, Example, InstructionRow, TrainCell
 from maple.store import schemas
-from maple.study.config import ServerSection, Study, TaskSection, TrainSection
+from maple.study.config import (
+    FOREIGN,
+    EvaluateSection,
+    ServerSection,
+    Study,
+    TaskSection,
+    TrainSection,
+)
 from maple.study.grid import Engine, Metric, Subset, TrainingData
 from maple.study.identity import content_hash
 from maple.tasks import TASKS
+from maple.tasks.foreign import OWN, ForeignTask
+from maple.tasks.harness import Harness
 
 # A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics;
 # each cell is half a dozen small files, which take whole disk blocks.
@@ -46,8 +55,9 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The items and exemplar pool of one subset, in their fixed order."""
+    """The items and exemplar pool of one subset of a task, in their fixed order."""
 
+    task: Task
     subset: Subset
     items: tuple[Example, ...]
     pool: tuple[Example, ...]
@@ -83,8 +93,7 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
         problems.append(DataError(f"--data {folder}: no such folder"))
     else:
         drawn = _draw(study.train, folder, problems) if study.train else []
-        for task in study.evaluate.task if study.evaluate else ():
-            asked += _ask(study, task, folder, problems)
+        asked = _ask(study.evaluate, folder, problems) if study.evaluate else []
     if problems:
         raise StudyError.of(problems)
     return Checked(study, tuple(bases), tuple(drawn), tuple(asked))
@@ -208,21 +217,37 @@ def _draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) 
     return drawn
 
 
-def _ask(
-    study: Study, section: TaskSection, folder: Path | None, problems: list[MapleError]
-) -> list[Asked]:
-    task = TASKS[section.name]
+def _ask(evaluate: EvaluateSection, folder: Path | None, problems: list[MapleError]) -> list[Asked]:
+    harness = Harness([Path(name) for name in evaluate.lm_eval_include])
     asked: list[Asked] = []
-    for name in section.subsets:
-        where = f"{section.name}/{name}"
+    for section in evaluate.task:
         try:
-            made = asked_of(task, section, name, folder)
-            _lint(study, task, made)
+            task, bound = _bound(section, evaluate.exemplar_seed, harness)
         except MapleError as error:
-            problems.append(MapleError(f"{where}: {error.what}", error.hint))
+            problems.append(error)
             continue
-        asked.append(made)
+        for name in bound.subsets:
+            try:
+                made = asked_of(task, bound, name, folder)
+                _lint(evaluate.exemplar_seed, made)
+            except MapleError as error:
+                problems.append(MapleError(f"{bound.name}/{name}: {error.what}", error.hint))
+                continue
+            asked.append(made)
     return asked
+
+
+def _bound(section: TaskSection, seed: int, harness: Harness) -> tuple[Task, TaskSection]:
+    """The task that a section names, and the section with what a foreign task has of its own.
+
+    Raises:
+        DataError: a foreign task that cannot be found, read or asked.
+    """
+    if not section.name.startswith(FOREIGN):
+        return TASKS[section.name], section
+    task = ForeignTask(harness, section.name, section.language, section.n_shot, seed)
+    own = {"dataset": OWN, "prompt": OWN, "subsets": list(task.subsets(OWN))}
+    return task, section.model_copy(update=own)
 
 
 def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -> Asked:
@@ -232,7 +257,7 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
         DataError: the data cannot be read.
     """
     items = fixed_order(task.examples(section.dataset, name, folder))
-    pool = fixed_order(task.exemplar_pool(section.dataset, name, folder)) if section.n_shot else []
+    pool = task.exemplar_pool(section.dataset, name, folder) if section.n_shot else None
     metrics = tuple(Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics)
     subset = Subset(
         task=task.name,
@@ -242,11 +267,12 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
         prompt=section.prompt,
         prompt_hash=content_hash([task.prompt_text(name, section.prompt), list(task.stop)]),
         n_shot=section.n_shot,
-        pool=_items_hash(pool) if section.n_shot else None,
+        pool=None if pool is None else _items_hash(fixed_order(pool)),
         max_new_tokens=task.max_new_tokens,
         metrics=metrics,
     )
-    return Asked(subset, tuple(items), tuple(pool), tuple(task.remarks(items)))
+    candidates = tuple(fixed_order(pool or ()))
+    return Asked(task, subset, tuple(items), candidates, tuple(task.remarks(items)))
 
 
 def fixed_order(examples: Sequence[Example]) -> list[Example]:
@@ -264,11 +290,11 @@ def _items_hash(examples: Sequence[Example]) -> str:
     return content_hash(schemas.items_table(examples).to_pylist())
 
 
-def _lint(study: Study, task: Task, asked: Asked) -> None:
+def _lint(exemplar_seed: int, asked: Asked) -> None:
     """Raises DataError with every violation of prompts, exemplars and metrics of a subset."""
-    subset = asked.subset
-    seed = study.evaluate.exemplar_seed if study.evaluate else 0
-    shots = exemplars_of(subset.task, subset.subset, subset.n_shot, seed, asked.pool)
+    task, subset = asked.task, asked.subset
+    pool = None if subset.pool is None else asked.pool
+    shots = exemplars_of(subset.task, subset.subset, subset.n_shot, exemplar_seed, pool)
     scored = {item.cluster_id for item in asked.items} | {item.example_id for item in asked.items}
     problems = [
         f"exemplar {shot.example_id} shares its passage with a scored item"
@@ -276,9 +302,8 @@ def _lint(study: Study, task: Task, asked: Asked) -> None:
         if shot.cluster_id in scored or shot.example_id in scored
     ]
     problems += task.lint([*shots, *asked.items], subset.subset, subset.prompt)
-    language = task.language(subset.subset)
-    if task.max_new_tokens is not None:
-        problems += qa.self_test(language)
+    if task.max_new_tokens is not None and not subset.task.startswith(FOREIGN):
+        problems += qa.self_test(task.language(subset.subset))
     if problems:
         shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])
         raise DataError(f"{len(problems)} violations: " + "; ".join(shown))

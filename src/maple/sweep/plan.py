@@ -13,16 +13,16 @@ from maple.errors import StoreError
 from maple.models import files
 from maple.models.adapter_files import WEIGHTS_FILE
 from maple.prompts.literals import reviewed
+from maple.protocols import Task
 from maple.records import EvalCell, EvalWork, Server, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
-from maple.study.config import Study
+from maple.study.config import FOREIGN, Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
 from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
 from maple.sweep.external import METHOD as EXTERNAL
 from maple.sweep.external import adapter_cell, bring_in
-from maple.tasks import TASKS
 
 KEPT_ITEMS = 20_000
 """Items whose prompts a worker keeps in memory. Adapters take turns over subsets of so many items,
@@ -50,6 +50,10 @@ class Plan:
         sizes = {asked.subset.items: len(asked.items) for asked in self.checked.asked}
         size = sizes[cell.items]
         return size if self.limit is None else min(size, self.limit)
+
+    def task(self, name: str) -> Task:
+        """The task of that name; of several that differ in their shots, which score alike, one."""
+        return next(asked.task for asked in self.checked.asked if asked.subset.task == name)
 
 
 def make(
@@ -334,7 +338,11 @@ def notes(checked: Checked) -> list[str]:
         for base in bases
         if base.source_precision is not None
     ]
-    languages = {TASKS[a.subset.task].language(a.subset.subset) for a in checked.asked}
+    languages = {
+        asked.task.language(asked.subset.subset)
+        for asked in checked.asked
+        if not asked.subset.task.startswith(FOREIGN)
+    }
     unreviewed = sorted(language for language in languages if not reviewed(language))
     if unreviewed:
         found.append(
@@ -348,7 +356,7 @@ def notes(checked: Checked) -> list[str]:
 
 def _file(plan: Plan) -> PlanFile:
     study = plan.checked.study
-    tasks = {asked.subset.task for asked in plan.checked.asked}
+    asked = plan.checked.asked
     return PlanFile(
         identity_version=IDENTITY_VERSION,
         maple=provenance.versions()["maple"],
@@ -361,12 +369,10 @@ def _file(plan: Plan) -> PlanFile:
         evals=dict(plan.grid.evals),
         scores=dict(plan.grid.scores),
         prompts=dict(plan.grid.prompts),
-        primary_metrics={name: TASKS[name].primary_metric for name in sorted(tasks)},
+        primary_metrics=dict(sorted((one.task.name, one.task.primary_metric) for one in asked)),
         languages={
-            f"{asked.subset.task}/{asked.subset.subset}": TASKS[asked.subset.task].language(
-                asked.subset.subset
-            )
-            for asked in plan.checked.asked
+            f"{one.subset.task}/{one.subset.subset}": one.task.language(one.subset.subset)
+            for one in asked
         },
         notes=tuple(notes(plan.checked)),
     )

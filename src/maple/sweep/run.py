@@ -15,7 +15,6 @@ from maple.records import EvalCell, Failure, TrainCell, Unit
 from maple.store import Store
 from maple.sweep.plan import Plan, Todo, is_answered, is_trained
 from maple.sweep.unit import death_record
-from maple.tasks import TASKS
 
 _POLL_SECONDS = 2.0
 """How often a sweep looks whether cells that another sweep works on are finished."""
@@ -90,7 +89,7 @@ def score_missing(plan: Plan, store: Store) -> int:
         rows = store.finished(cell.eval_id, source).to_pylist()
         items = store.items(source.task, source.subset, source.items)
         examples = {item.example_id: item for item in items}
-        scores = score(TASKS[source.task], source, cell.metric, examples, rows)
+        scores = score(plan.task(source.task), source, cell.metric, examples, rows)
         store.put_scores(name, cell, [row["example_id"] for row in rows], scores)
         written += 1
     return written

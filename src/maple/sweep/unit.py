@@ -34,7 +34,7 @@ from maple.records import (
 )
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
 from maple.sweep.plan import KEPT_ITEMS, is_answered, is_trained
-from maple.tasks import TASKS
+from maple.tasks import asking
 
 Emit = Callable[[Mapping[str, object]], None]
 """Receives events: "load", "loaded", "start", "progress", "done", "failed", "busy", "skipped"."""
@@ -225,8 +225,8 @@ class _AskedItems:
         if key not in self._kept:
             items = self._store.items(cell.task, cell.subset, cell.items)[: work.limit]
             pool = cell.exemplar_pool
-            shots = self._store.items(cell.task, cell.subset, pool) if pool else []
-            self._kept[key] = ask(TASKS[cell.task], cell, items, shots)
+            shots = self._store.items(cell.task, cell.subset, pool) if pool else None
+            self._kept[key] = ask(asking(cell, items), cell, items, shots)
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and self._items() > KEPT_ITEMS:
             self._kept.popitem(last=False)

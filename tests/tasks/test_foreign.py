@@ -1,0 +1,270 @@
+"""Tasks of lm-evaluation-harness as tasks of ours, and what cannot be one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maple.errors import DataError
+from maple.records import ChoiceResponse, EvalCell, Example, GenerateResponse
+from maple.tasks import asking
+from maple.tasks.foreign import OWN, ForeignTask
+from maple.tasks.harness import Harness
+from tasks import foreign_files
+from tasks.foreign_files import ANIMALS, CHOICE, CONTINUE, GENERATE, SHOTS
+
+pytestmark = pytest.mark.usefixtures("datasets_cache")
+
+ENGLISH = "eng_Latn"
+
+
+def task(
+    folder: Path, name: str = "animals", language: str | None = "en", n_shot: int = 0, seed: int = 0
+) -> ForeignTask:
+    return ForeignTask(Harness([folder]), f"lm_eval:{name}", language, n_shot, seed)
+
+
+def items(found: ForeignTask) -> list[Example]:
+    return found.examples(OWN, found.subsets(OWN)[0], None)
+
+
+def chosen(*logprobs: float, greedy: Sequence[bool] | None = None) -> ChoiceResponse:
+    best = tuple(greedy or (value == max(logprobs) for value in logprobs))
+    return ChoiceResponse(logprobs, (1,) * len(logprobs), best, 9, (), ())
+
+
+def written(text: str) -> GenerateResponse:
+    return GenerateResponse(text, "stop", 3, 9, (), ())
+
+
+def test_choices_are_rendered_and_scored_as_there(tmp_path: Path) -> None:
+    found = task(foreign_files.write(tmp_path, CHOICE), n_shot=2)
+    asked = items(found)
+    assert asked == items(found)
+    first = asked[0]
+    assert (first.example_id, first.target) == ("animals-0", 0)
+    assert first.choices == (" the cow", " the cat")
+    assert json.loads(first.fields["doc"]) == ANIMALS[0]
+    context = first.fields["context"]
+    assert context.endswith("\n\nWhich animal says moo?\nAnswer:")
+    assert context.count("Answer: the ") == 2
+    assert found.render(first, ENGLISH, OWN).text == context
+    assert (found.metrics, found.primary_metric) == (("acc", "acc_norm"), "acc")
+    assert found.metric_identity("acc", ENGLISH) == (1, "lm-eval 0.4.13, task version 2.0")
+    for item in asked:
+        right = chosen(*(-1.0 if index == item.target else -2.0 for index in range(2)))
+        wrong = chosen(*(-2.0 if index == item.target else -1.0 for index in range(2)))
+        for metric in found.metrics:
+            assert found.score(item, right, metric, ENGLISH, OWN) == 1.0
+            assert found.score(item, wrong, metric, ENGLISH, OWN) == 0.0
+
+
+def test_acc_norm_divides_by_the_length_of_the_choice(tmp_path: Path) -> None:
+    rows = [{"question": "?", "options": ["ab", "abcdefgh"], "answer": 1}]
+    found = task(foreign_files.write(tmp_path, CHOICE, rows))
+    answer = chosen(-2.0, -4.0)
+    assert found.score(items(found)[0], answer, "acc", ENGLISH, OWN) == 0.0
+    assert found.score(items(found)[0], answer, "acc_norm", ENGLISH, OWN) == 1.0
+
+
+def test_the_seed_chooses_the_exemplars(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE)
+    contexts = {
+        seed: [item.fields["context"] for item in items(task(tmp_path, n_shot=1, seed=seed))]
+        for seed in range(3)
+    }
+    assert contexts[0] != contexts[1] != contexts[2]
+    assert contexts[0] == [i.fields["context"] for i in items(task(tmp_path, n_shot=1, seed=0))]
+
+
+def test_answers_are_filtered_and_scored_as_there(tmp_path: Path) -> None:
+    found = task(foreign_files.write(tmp_path, GENERATE), "animals_open")
+    assert (found.kind, found.stop, found.max_new_tokens) == ("generate", ("\n",), 8)
+    assert found.metrics == ("exact_match[whole]", "exact_match[noun]")
+    first = items(found)[0]
+    assert first.golds == ("the cow",)
+    scores = {
+        text: [found.score(first, written(text), metric, ENGLISH, OWN) for metric in found.metrics]
+        for text in (" the cow", "Surely the cow!", "a dog")
+    }
+    assert scores == {" the cow": [1, 1], "Surely the cow!": [0, 1], "a dog": [0, 0]}
+
+
+def test_a_continuation_scores_one_where_it_is_the_most_probable(tmp_path: Path) -> None:
+    found = task(foreign_files.write(tmp_path, CONTINUE), "animals_next")
+    first = items(found)[0]
+    assert (found.metrics, first.choices, first.target) == (("acc",), (" the cow",), None)
+    assert found.score(first, chosen(-3.0, greedy=[True]), "acc", ENGLISH, OWN) == 1.0
+    assert found.score(first, chosen(-3.0, greedy=[False]), "acc", ENGLISH, OWN) == 0.0
+    (remark,) = [line for line in found.remarks(items(found)) if "perplexity" in line]
+    assert "a figure of the whole set (perplexity)" in remark
+
+
+def test_a_task_may_bring_rules_of_its_own(tmp_path: Path) -> None:
+    code = {"process_results": "rules.score", "process_docs": "rules.first_two"}
+    foreign_files.write(
+        tmp_path,
+        GENERATE,
+        functions=code,
+        filter_list=None,
+        metric_list=[
+            {"metric": name, "aggregation": "mean", "higher_is_better": True}
+            for name in ("shares", "points", "words")
+        ],
+    )
+    (tmp_path / "rules.py").write_text(
+        "def first_two(docs):\n    return docs.select(range(2))\n"
+        "def score(doc, results):\n"
+        "    return {'shares': 0.5, 'points': 50.0, 'words': results[0].split()}\n",
+        encoding="utf-8",
+    )
+    found = task(tmp_path, "animals_open")
+    asked = items(found)
+    assert len(asked) == 2
+    assert found.metrics == ("shares",)
+    assert found.score(asked[0], written("x"), "shares", ENGLISH, OWN) == 0.5
+    left_out = [line for line in found.remarks(asked) if "left out" in line]
+    assert [line.split()[1] for line in left_out] == ["points", "words"]
+
+
+def test_a_worker_asks_from_the_stored_items_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = task(foreign_files.write(tmp_path, GENERATE), "animals_open", n_shot=1)
+    asked = items(found)
+    unknown: dict[str, Any] = dict.fromkeys(EvalCell.__dataclass_fields__)
+    cell = EvalCell(**unknown | {"task": found.name, "max_new_tokens": found.max_new_tokens})
+    monkeypatch.setattr(Harness, "build", None)
+    stored = asking(cell, asked)
+    assert (stored.stop, stored.max_new_tokens) == (found.stop, found.max_new_tokens)
+    assert [stored.render(item, ENGLISH, OWN) for item in asked] == [
+        found.render(item, ENGLISH, OWN) for item in asked
+    ]
+
+
+def test_an_edited_file_is_another_prompt_and_its_place_is_not(tmp_path: Path) -> None:
+    def hashed(folder: str, code: str = "return {'acc': 1.0}", **changes: Any) -> str:
+        where = tmp_path / folder
+        functions = {"process_results": "rules.score"}
+        foreign_files.write(where, CHOICE, functions=functions, **changes)
+        (where / "rules.py").write_text(f"def score(doc, results):\n    {code}\n", "utf-8")
+        return task(where).prompt_text(ENGLISH, OWN)
+
+    first = hashed("one")
+    assert first == hashed("two")
+    assert first == hashed("three", tag="zoo", metadata={"version": 9})
+    assert first != hashed("four", target_delimiter="")
+    assert first != hashed("five", code="return {'acc': 0.0}")
+
+
+def test_the_language_is_stated_somewhere(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE)
+    foreign_files.write(tmp_path, GENERATE)
+    assert task(tmp_path, "animals", None).subsets(OWN) == (ENGLISH,)
+    assert task(tmp_path, "animals", "it").subsets(OWN) == ("ita_Latn",)
+    with pytest.raises(DataError, match="its language is not known"):
+        task(tmp_path, "animals_open", None)
+
+
+def test_exemplars_that_are_scored_items_are_told_or_refused(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE, fewshot_split="test")
+    found = task(tmp_path, n_shot=2)
+    asked = items(found)
+    assert "exemplars come from the scored items (6 of 6)" in found.remarks(asked)
+    for item in asked:
+        question = json.loads(item.fields["doc"])["question"]
+        assert item.fields["context"].count(question) == 1
+    foreign_files.write(tmp_path, CHOICE, shots=ANIMALS)
+    found = task(tmp_path, n_shot=2)
+    asked = items(found)
+    with pytest.raises(DataError, match="draws exemplars from 6 scored items"):
+        found.remarks(asked)
+
+
+def test_unknown_names_show_near_ones_and_what_cannot_be_read(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE)
+    (tmp_path / "broken.yaml").write_text("task: [", encoding="utf-8")
+    harness = Harness([tmp_path])
+    # Without the package's own 13,000 files, which take seconds to index.
+    harness._managers[True] = harness._manager(defaults=False)
+    with pytest.raises(DataError, match="no task of that name") as caught:
+        ForeignTask(harness, "lm_eval:animal", "en", 0, 0)
+    assert "did you mean 'animals'" in caught.value.hint
+    assert "broken.yaml cannot be read: ParserError" in caught.value.hint
+
+
+def test_groups_are_refused_with_their_members(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE, tag="zoo")
+    (tmp_path / "group.yaml").write_text("group: farm\ntask: [cows, hens]\n", encoding="utf-8")
+    with pytest.raises(DataError, match="a group of 2 tasks") as caught:
+        task(tmp_path, "farm")
+    assert "cows, hens" in caught.value.hint
+    with pytest.raises(DataError, match="a group of 1 tasks") as caught:
+        task(tmp_path, "zoo")
+    assert "animals" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "match"),
+    [
+        (CHOICE, {"dataset_kwargs": {"trust_remote_code": True}}, "trust_remote_code"),
+        (CHOICE, {"unsafe_code": True}, "unsafe_code"),
+        (CHOICE, {"doc_to_image": "question"}, "pictures"),
+        (CHOICE, {"metric_list": [{"metric": "acc_mutual_info"}]}, "acc_mutual_info"),
+        (CHOICE, {"doc_to_text": "answer"}, "several contexts"),
+        (CHOICE, {"metric_list": [{"metric": "f1"}]}, "no metric that scores single items"),
+        (
+            CHOICE,
+            {"doc_to_target": "{{answer + 5 * ('miaow' in question)}}"},
+            "animals-1: its target",
+        ),
+        (CHOICE, {"doc_to_text": "{{nothing}}"}, "UndefinedError: 'nothing' is undefined"),
+        (CHOICE, {"dataset_path": "/no/such/dataset"}, "no/such/dataset"),
+        (CHOICE, {"num_fewshot": 0}, "its file asks for none"),
+        (CONTINUE, {"output_type": "loglikelihood_rolling"}, "'loglikelihood_rolling'"),
+        (GENERATE, {"repeats": 3}, "3 times"),
+        (GENERATE, {"generation_kwargs": {"do_sample": True, "temperature": 1}}, "sampled"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_its_reason(
+    tmp_path: Path, base: dict[str, Any], changes: dict[str, Any], match: str
+) -> None:
+    foreign_files.write(tmp_path, base, **changes)
+    with pytest.raises(DataError, match=match):
+        items(task(tmp_path, str(base["task"]), n_shot=1))
+
+
+def test_too_many_exemplars_are_refused(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE)
+    with pytest.raises(DataError, match="4 exemplars asked for, its pool has 3"):
+        task(tmp_path, n_shot=len(SHOTS) + 1)
+
+
+def test_without_the_extra_the_error_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DataError, match="not installed") as caught:
+        task(tmp_path)
+    assert caught.value.hint == 'pip install "maple[lm-eval]"'
+
+
+def test_unknown_names_are_errors(tmp_path: Path) -> None:
+    found = task(foreign_files.write(tmp_path, CHOICE))
+    first = items(found)[0]
+    with pytest.raises(DataError, match="no dataset"):
+        found.subsets("release")
+    with pytest.raises(DataError, match="no subset"):
+        found.examples(OWN, "ita_Latn", None)
+    with pytest.raises(DataError, match="no prompt"):
+        found.render(first, ENGLISH, "native")
+    with pytest.raises(DataError, match="no metric"):
+        found.score(first, chosen(-1.0, -2.0), "f1", ENGLISH, OWN)
+    with pytest.raises(DataError, match="no metric"):
+        found.metric_identity("f1", ENGLISH)
+    with pytest.raises(TypeError):
+        found.score(first, written("x"), "acc", ENGLISH, OWN)
