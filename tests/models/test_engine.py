@@ -143,16 +143,17 @@ def test_batches_and_waves_change_no_answer(
 
 
 def test_waves_fill_the_store() -> None:
-    lengths = [10, 9, 8, 3, 2]
-    sequences = [[10], [8, 7, 7], [8], [3], [2]]
+    lengths = [40, 36, 32, 12, 8]  # run as 48, 48, 32, 16, 16
+    sequences = [[40], [32, 28, 28], [32], [12], [8]]
 
     def limit(store: int) -> batching.Budget:
-        return batching.Budget(20, store, ((None, 1),))
+        return batching.Budget(96, store, ((None, 1),))
 
-    plan = batching.batches(lengths, 4, 1, limit(50))
+    plan = batching.batches(lengths, 4, 1, limit(110))
     assert plan == [[0, 1], [2, 3], [4]]
-    assert batching.waves(plan, sequences, 4, 1, limit(6 * 15)) == [[[0, 1], [2, 3]], [[4]]]
-    assert batching.waves(plan, sequences, 4, 1, limit(7 * 15)) == [[[0, 1], [2, 3], [4]]]
+    assert batching.batches(lengths, 4, 1, limit(105)) == [[0], [1], [2, 3], [4]]
+    assert batching.waves(plan, sequences, 4, 1, limit(6 * 45)) == [[[0, 1], [2, 3]], [[4]]]
+    assert batching.waves(plan, sequences, 4, 1, limit(7 * 45)) == [[[0, 1], [2, 3], [4]]]
     assert batching.waves(plan, sequences, 4, 1, limit(1)) == [[batch] for batch in plan]
 
 
@@ -166,8 +167,9 @@ def test_the_budget_counts_what_windows_show(families: dict[str, Loaded]) -> Non
         store, _ = run.rows(run.prefix(list(range(3, 43))), [straight([5, 6, 7])] * 2)
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in store.slot_layers)  # type: ignore[union-attr]
     limit = batching.Budget(found.new_tokens, held, found.windows)
-    assert limit.rows(40, 3) == 2
-    assert batching.Budget(found.new_tokens, held - 1, found.windows).rows(40, 3) == 1
+    assert batching.padded(3) == 16
+    assert limit.rows(40, 16) == 2
+    assert batching.Budget(found.new_tokens, held - 1, found.windows).rows(40, 16) == 1
 
 
 def test_sequences_are_gathered_from_their_rows(families: dict[str, Loaded]) -> None:

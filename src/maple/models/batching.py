@@ -13,6 +13,11 @@ from maple.models.head import text_config
 _MAX_TOKENS = 4096
 """New tokens of a batch, padding included; past a thousand a CPU gains nothing, a GPU little."""
 
+_STEP = 16
+"""Row lengths are multiples of this. Each shape of a matrix product has a compiled kernel that the
+CPU library keeps, in the middle of the memory that the next, larger shape cannot reuse then: two
+hundred shapes took 700 MB (docs/log.md)."""
+
 _MAX_STORE_BYTES = 2**30
 """Keys and values of the rows that are in memory together."""
 
@@ -58,6 +63,11 @@ def budget(model: PreTrainedModel, kinds: AttentionKinds) -> Budget:
     return Budget(_MAX_TOKENS, _MAX_STORE_BYTES, windows)
 
 
+def padded(length: int) -> int:
+    """The length at which a row of so many tokens runs."""
+    return -(-length // _STEP) * _STEP
+
+
 def batches(lengths: Sequence[int], before: int, room: int, limit: Budget) -> list[list[int]]:
     """Rows of similar length together, the longest first.
 
@@ -73,7 +83,7 @@ def batches(lengths: Sequence[int], before: int, room: int, limit: Budget) -> li
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     plan: list[list[int]] = []
     while order:
-        longest = lengths[order[0]]
+        longest = padded(lengths[order[0]])
         rows = min(limit.new_tokens // longest, limit.rows(before, longest + room))
         rows = max(1, rows)
         plan.append(order[:rows])

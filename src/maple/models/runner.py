@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from maple.models.attention import NO_END, Store, attention_kinds
+from maple.models.batching import padded
 from maple.models.head import body
 from maple.models.trie import Row
 
@@ -52,7 +53,7 @@ class Runner:
             on the right.
         """
         before = prefix.used
-        longest = max(len(row.ids) for row in rows)
+        longest = padded(max(len(row.ids) for row in rows))
         ids, positions, ends = [], [], []
         for row in rows:
             padding = longest - len(row.ids)
