@@ -42,7 +42,7 @@ BATCH_SIZES = (1, 4, 8, 16, 32)
 PROBED = 12
 """Items on which the peer's batch sizes are tried."""
 
-LONG = 120.0
+LONG = 60.0
 """With --bar, a peer that takes longer than this many seconds is measured once."""
 
 Request = ChoiceRequest | GenerateRequest
@@ -249,10 +249,12 @@ def run_child(job: dict[str, Any]) -> None:
 def compare(job: dict[str, Any], rate: float, *, bar: bool) -> dict[str, Any]:
     """One line of the result."""
     say = f"{job['workload']}, {job['bits']} bits{', adapter' if job['adapter'] else ''}"
-    probes = {
-        size: child(**{**job, "items": PROBED}, side="peer", batch_size=size)["seconds"]
-        for size in BATCH_SIZES
-    }
+    probes: dict[int, float] = {}
+    for candidate in BATCH_SIZES:
+        found = child(**{**job, "items": PROBED}, side="peer", batch_size=candidate)
+        probes[candidate] = found["seconds"]
+        if probes[candidate] > 1.2 * min(probes.values()):
+            break  # larger ones pad more
     size = min(probes, key=lambda candidate: probes[candidate])
     sides: dict[str, list[dict[str, Any]]] = {"ours": [], "peer": []}
     for turn in range(3):
