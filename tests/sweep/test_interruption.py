@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from maple.records import Cost
-from maple.store import leases
+from maple.evaluate import responses
+from maple.records import Cost, EvalCell
+from maple.store import Store, leases
 from sweep.studies import content, planned, results, swept
 
 STUDY = """
@@ -167,3 +169,45 @@ def test_the_cost_survives_a_death_before_the_record(tmp_path: Path) -> None:
     assert record is not None
     assert record.cost == Cost(100.0)
     assert results(tmp_path) == before
+
+
+def test_a_death_after_any_part_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts hold questions that lie far apart; none is lost, hardly any asked twice."""
+    monkeypatch.setattr(responses, "PART_ITEMS", 5)
+    study = content(subsets=["eng_Latn"], r=[8], train_bits=[16])
+    swept(study, tmp_path / "quiet")
+
+    class _Death(BaseException):
+        pass
+
+    plain = Store.put_part
+    asked: list[str] = []
+    left = 0
+
+    def deadly(self: Store, name: str, cell: EvalCell, first: int, rows: Any, cost: Cost) -> None:
+        nonlocal left
+        plain(self, name, cell, first, rows, cost)
+        asked.extend(f"{name}/{row['example_id']}" for row in rows)
+        left -= 1
+        if left == 0:
+            raise _Death
+
+    monkeypatch.setattr(Store, "put_part", deadly)
+    deaths = 0
+    while True:
+        left = 1 + deaths % 3
+        try:
+            # A lower limit in between finds parts that hold more than it asks for.
+            swept(study, tmp_path / "killed", limit=3 if deaths % 4 == 3 else None)
+            if deaths % 4 != 3:
+                break
+            deaths += 1
+        except _Death:
+            deaths += 1
+    assert deaths > 5
+    assert results(tmp_path / "killed") == results(tmp_path / "quiet")
+    assert len(set(asked)) == 16 * 4
+    assert len(asked) < 1.5 * len(set(asked))
+    assert not list((tmp_path / "killed").glob("eval/**/*.parts"))

@@ -94,7 +94,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             f"{path}: has columns {table.schema.names}, expected {schema.names}",
             "this folder was written by another version of maple; choose another --out",
         )
-    return table
+    # Reading adds the file's field numbers to the columns, which would be written again.
+    return table.cast(schema)
 
 
 def count_rows(path: Path) -> int:
