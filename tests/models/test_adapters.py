@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 
 from maple.errors import ModelError
 from maple.models.adapter_files import (
@@ -58,6 +59,33 @@ def test_adapters_come_and_go(base: Loaded, model: TransformersModel, tmp_path: 
 def test_an_adapter_written_again_is_read_again(model: TransformersModel, tmp_path: Path) -> None:
     first = model.choice_logprobs(ASKED, write_adapter(tmp_path / "one", 1))
     assert model.choice_logprobs(ASKED, write_adapter(tmp_path / "one", 5)) != first
+
+
+def test_an_adapter_after_another_answers_as_alone(
+    model: TransformersModel, tmp_path: Path
+) -> None:
+    """Weights go into the modules of the adapter before where all else is equal, and only there."""
+    folders = [write_adapter(tmp_path / f"seed-{seed}", seed) for seed in (1, 2)]
+    folders.append(write_adapter(tmp_path / "alpha", 2))
+    config = json.loads((folders[-1] / CONFIG_FILE).read_text())
+    config["lora_alpha"] *= 2
+    (folders[-1] / CONFIG_FILE).write_text(json.dumps(config))
+    folders.append(write_adapter(tmp_path / "r", 3, r=2))
+
+    def modules() -> list[LoraLayer]:
+        return [module for module in model._model.modules() if isinstance(module, LoraLayer)]
+
+    alone, made = [], []
+    for folder in folders:
+        model.adapters.clear()
+        alone.append(model.choice_logprobs(ASKED, folder))
+    model.adapters.clear()
+    for folder, want in zip(folders, alone, strict=True):
+        assert model.choice_logprobs(ASKED, folder) == want
+        made.append(modules())
+    assert len({answers[0].logprobs for answers in alone}) == 4
+    assert made[0] == made[1]
+    assert made[1] != made[2] != made[3]
 
 
 def test_adapter_equals_the_merged_model(

@@ -119,7 +119,9 @@ def loaded(folder: Path, family: str = "llama", bits: int = 32, **changes: Any) 
     return load(resolve(str(saved(folder, family, **changes))), bits)
 
 
-def write_adapter(folder: Path, seed: int, *, zero: bool = False, hidden: int = 32) -> Path:
+def write_adapter(
+    folder: Path, seed: int, *, zero: bool = False, hidden: int = 32, r: int = 4
+) -> Path:
     """A LoRA adapter with random weights on the tiny Gemma; `zero`: as before training."""
     model = build("gemma3", hidden_size=hidden)
     torch.manual_seed(seed)
@@ -129,7 +131,7 @@ def write_adapter(folder: Path, seed: int, *, zero: bool = False, hidden: int = 
         tuned = get_peft_model(
             model,
             LoraConfig(
-                r=4,
+                r=r,
                 lora_alpha=8,
                 lora_dropout=0.5,
                 task_type="CAUSAL_LM",
