@@ -7,10 +7,13 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
 
 from maple.errors import ModelError
 from maple.models.adapter_files import (
@@ -137,6 +140,74 @@ def test_wrong_adapters_are_refused(base: Loaded, model: TransformersModel, tmp_
     (prompt / CONFIG_FILE).write_text(json.dumps(config))
     with pytest.raises(ModelError, match="adds tokens to the prompt"):
         model.choice_logprobs(ASKED, prompt)
+
+
+@pytest.mark.parametrize("bits", [32, 16])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"bias": "lora_only"},
+        {"modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj", "lm_head"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"], "use_dora": True},
+    ],
+    ids=["lora", "bias", "saved-head", "adapted-head", "saved-embeddings"],
+)
+def test_nothing_of_an_adapter_stays_on_the_base(
+    settings: dict[str, Any], bits: int, tmp_path: Path
+) -> None:
+    base = tiny.loaded(tmp_path / "base", "gemma3", bits, attention_bias="bias" in settings)
+    model = TransformersModel(base)
+    bare = model.choice_logprobs(ASKED, None)
+    state = {name: values.clone() for name, values in base.model.state_dict().items()}
+    one, two = (write_adapter(tmp_path / f"{seed}", seed, **settings) for seed in (1, 2))
+    plain = write_adapter(tmp_path / "plain", 1)
+    first = model.choice_logprobs(ASKED, one)
+    alone = model.choice_logprobs(ASKED, plain)
+    assert model.choice_logprobs(ASKED, two) != first
+    assert model.choice_logprobs(ASKED, one) == first
+    assert model.choice_logprobs(ASKED, plain) == alone
+    assert model.choice_logprobs(ASKED, None) == bare
+    assert first != bare
+    assert (first == alone) is (settings == {})
+    for name, values in base.model.state_dict().items():
+        assert torch.equal(values, state.pop(name)), name
+    assert state == {}
+
+
+def test_an_adapter_that_fails_leaves_nothing(
+    base: Loaded, model: TransformersModel, tmp_path: Path
+) -> None:
+    bare = model.choice_logprobs(ASKED, None)
+    good = write_adapter(tmp_path / "good", 1)
+    first = model.choice_logprobs(ASKED, good)
+    larger = write_adapter(tmp_path / "larger", 2, modules_to_save=["lm_head"])
+    tensors = load_file(larger / WEIGHTS_FILE)
+    head = next(name for name in tensors if "lm_head" in name)
+    tensors[head] = torch.cat([tensors[head], tensors[head][:1]])
+    save_file(tensors, larger / WEIGHTS_FILE)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        model.choice_logprobs(ASKED, larger)
+    assert not any(isinstance(module, LoraLayer) for module in base.model.modules())
+    assert model.choice_logprobs(ASKED, None) == bare
+    assert model.choice_logprobs(ASKED, good) == first
+
+
+def test_an_adapter_that_changes_the_base_is_refused(
+    model: TransformersModel, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path / "pissa", 1, init_lora_weights="pissa")
+    with pytest.raises(ModelError, match="init_lora_weights = 'pissa' changes the base"):
+        model.choice_logprobs(ASKED, folder)
+
+
+def test_an_adapter_on_a_tied_head(tmp_path: Path) -> None:
+    model = TransformersModel(tiny.loaded(tmp_path / "tied", "gemma3", tied=True))
+    bare = model.choice_logprobs(ASKED, None)
+    folder = write_adapter(tmp_path / "head", 1, target_modules=["lm_head"])
+    assert model.choice_logprobs(ASKED, folder) != bare
+    assert model.choice_logprobs(ASKED, None) == bare
 
 
 def test_missing_tensors_are_refused(model: TransformersModel, tmp_path: Path) -> None:

@@ -120,26 +120,28 @@ def loaded(folder: Path, family: str = "llama", bits: int = 32, **changes: Any) 
 
 
 def write_adapter(
-    folder: Path, seed: int, *, zero: bool = False, hidden: int = 32, r: int = 4
+    folder: Path, seed: int, *, zero: bool = False, hidden: int = 32, **settings: Any
 ) -> Path:
-    """A LoRA adapter with random weights on the tiny Gemma; `zero`: as before training."""
-    model = build("gemma3", hidden_size=hidden)
+    """A LoRA adapter with random weights on the tiny Gemma; `zero`: as before training.
+
+    Whatever is trained beside the matrices (heads, biases) is random as well.
+    """
+    model = build("gemma3", hidden_size=hidden, attention_bias="bias" in settings)
     torch.manual_seed(seed)
+    config: dict[str, Any] = {
+        "r": 4,
+        "lora_alpha": 8,
+        "lora_dropout": 0.5,
+        "target_modules": ["q_proj", "down_proj"],
+        "task_type": "CAUSAL_LM",
+    } | settings
     with warnings.catch_warnings():
-        # PEFT 0.21 reads a property that transformers 5 renamed.
+        # PEFT 0.21 reads a property that transformers 5 renamed; it warns of saved embeddings.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        tuned = get_peft_model(
-            model,
-            LoraConfig(
-                r=r,
-                lora_alpha=8,
-                lora_dropout=0.5,
-                task_type="CAUSAL_LM",
-                target_modules=["q_proj", "down_proj"],
-            ),
-        )
-    for name, parameter in tuned.named_parameters():
-        if "lora_B" in name and not zero:
-            torch.nn.init.normal_(parameter, std=0.5)
-    tuned.save_pretrained(folder, save_embedding_layers=False)
+        warnings.filterwarnings("ignore", "Setting `save_embedding_layers`", UserWarning)
+        tuned = get_peft_model(model, LoraConfig(**config))
+        for name, parameter in tuned.named_parameters():
+            if parameter.requires_grad and "lora_A" not in name and not zero:
+                torch.nn.init.normal_(parameter, std=0.5)
+        tuned.save_pretrained(folder)
     return folder

@@ -125,7 +125,7 @@ def _check_shapes(folder: Path, shapes: dict[str, tuple[int, ...]], base: BaseMo
 
 
 def module_shapes(folder: Path) -> dict[str, tuple[int, int]]:
-    """(outputs, inputs) of each matrix of the base, by module name."""
+    """(outputs, inputs) of each matrix of the base, by module name, a tied head included."""
     found: dict[str, tuple[int, int]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -136,4 +136,7 @@ def module_shapes(folder: Path) -> dict[str, tuple[int, int]]:
                         found[name.removesuffix(".weight")] = (shape[0], shape[1])
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: cannot be read: {error}", "fetch the model again") from error
+    embedding = next((name for name in found if name.endswith("embed_tokens")), None)
+    if embedding is not None:
+        found.setdefault("lm_head", found[embedding])
     return found

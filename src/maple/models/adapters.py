@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Set
 from pathlib import Path
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
+from torch import nn
 from transformers import PreTrainedModel
 
 from maple.errors import ModelError
@@ -22,6 +24,9 @@ from maple.models.loading import Loaded
 
 _ABOUT = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
 """Fields of an adapter's configuration that say nothing about its modules."""
+
+_HARMLESS = (True, False, "gaussian", "orthogonal", "eva")
+"""LoRA initialisations that leave the base's weights alone."""
 
 
 class AdapterSlot:
@@ -42,6 +47,7 @@ class AdapterSlot:
             raise RuntimeError("an adapter is already on this base; clear its slot first")
         self.serial = 0
         self._loaded = loaded
+        self._bare = _Tree(loaded.model)
         self._tuned: PeftModel | None = None
         self._current: tuple[object, ...] | None = None
 
@@ -53,7 +59,7 @@ class AdapterSlot:
 
         Raises:
             ModelError: missing or broken files, another base, or a kind of adapter that is not
-                part of the network (prompt tuning).
+                part of the network (prompt tuning) or changes the base's own weights (PiSSA).
         """
         wanted = None if folder is None else stamp(folder)
         if wanted == self._current:
@@ -71,6 +77,8 @@ class AdapterSlot:
         self._tuned = None
         self._current = None
         self.serial += 1
+        # PEFT leaves what an adapter brought beside its own matrices: heads, embeddings, biases.
+        self._bare.restore()
         restore(self._loaded.model)
 
     def _attach(self, folder: Path) -> None:
@@ -80,7 +88,38 @@ class AdapterSlot:
             self.serial += 1
             return
         self.clear()
-        self._tuned = _attached(self._loaded, folder)
+        try:
+            self._tuned = _attached(self._loaded, folder, self._bare.parameters)
+        except ModelError:
+            self.clear()
+            raise
+
+
+class _Tree:
+    """Which modules, parameters and buffers a model consists of.
+
+    Attributes:
+        parameters: their `id`s; the parameters live as long as this object.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._parts = [
+            (module, name, part)
+            for module in model.modules()
+            for parts in (
+                module.named_children(),
+                module.named_parameters(recurse=False),
+                module.named_buffers(recurse=False),
+            )
+            for name, part in parts
+        ]
+        self.parameters: Set[int] = frozenset(map(id, model.parameters()))
+
+    def restore(self) -> None:
+        """Put every one back in its place."""
+        for module, name, part in self._parts:
+            if getattr(module, name) is not part:
+                setattr(module, name, part)
 
 
 def restore(model: PreTrainedModel) -> None:
@@ -99,6 +138,12 @@ def _config(folder: Path) -> PeftConfig:
             f"adapter {folder}: {config.peft_type} adds tokens to the prompt",
             "only adapters inside the network are evaluated (LoRA and its kin)",
         )
+    start = getattr(config, "init_lora_weights", True)
+    if start not in _HARMLESS:
+        raise ModelError(
+            f"adapter {folder}: init_lora_weights = {start!r} changes the base's own weights",
+            "save it as plain LoRA: save_pretrained(.., path_initial_model_for_weight_conversion=)",
+        )
     return config
 
 
@@ -106,13 +151,13 @@ def _refilled(tuned: PeftModel, config: PeftConfig, folder: Path) -> bool:
     """Put the weights in `folder` into the modules of an adapter of the same make.
 
     Making new modules takes seven times as long. Where anything but the values differs, nothing is
-    changed, and the answer is no. Some initialisations change the base; they are made anew too.
+    changed, and the answer is no.
     """
-    if not isinstance(config, LoraConfig) or config.init_lora_weights is not True:
-        return False
-    if _make(config) != _make(tuned.active_peft_config):
+    if not isinstance(config, LoraConfig) or _make(config) != _make(tuned.active_peft_config):
         return False
     weights = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    if not all(".lora_" in name for name in weights):
+        return False  # heads and biases beside the adapter may be the base's own
     if weight_shapes(folder) != {name: tuple(weight.shape) for name, weight in weights.items()}:
         return False
     for name, values in load_file(folder / WEIGHTS_FILE).items():
@@ -124,7 +169,8 @@ def _make(config: PeftConfig) -> dict[str, object]:
     return {name: value for name, value in config.to_dict().items() if name not in _ABOUT}
 
 
-def _attached(loaded: Loaded, folder: Path) -> PeftModel:
+def _attached(loaded: Loaded, folder: Path, own: Set[int]) -> PeftModel:
+    """The adapter in its place; `own` are the `id`s of the base's parameters."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -139,16 +185,10 @@ def _attached(loaded: Loaded, folder: Path) -> PeftModel:
             raise ModelError(f"adapter {folder}: cannot be loaded: {error}") from error
     missing = [str(warning.message) for warning in caught if "missing" in str(warning.message)]
     if missing:
-        tuned.unload()
         raise ModelError(f"adapter {folder}: {missing[0][:300]}")
-    _cast(tuned, loaded)
+    # Stored in float32 mostly; they run in the compute dtype of the base.
+    for parameter in tuned.parameters():
+        if id(parameter) not in own and parameter.is_floating_point():
+            parameter.data = parameter.data.to(loaded.compute_dtype)
     restore(loaded.model)
     return tuned
-
-
-def _cast(tuned: PeftModel, loaded: Loaded) -> None:
-    """Adapter weights are stored in float32; they run in the compute dtype of the base."""
-    prefix = str(tuned.base_model.prefix)
-    for name, parameter in tuned.named_parameters():
-        if prefix in name and parameter.is_floating_point():
-            parameter.data = parameter.data.to(loaded.compute_dtype)
