@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+import re
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from maple.records import GenerateRequest, GenerateResponse, StopReason
 
 _CONTEXT = 4
 """Prompt tokens decoded in front of new ones, so that a leading space survives."""
+
+_INCOMPLETE = "\ufffd"
+"""What stands in a decoded text for bytes that are no character."""
+
+_CHARACTER_BYTES = 4
+"""Bytes of the longest character in UTF-8."""
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token that is one byte, of tokenizers that fall back to bytes."""
 
 
 @dataclass(slots=True)
@@ -41,24 +51,28 @@ class Completion:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class Extender:
     """Adds tokens to completions.
 
-    Attributes:
+    Args:
         tokenizer: of the base.
         ends: every token that ends a text.
     """
 
-    tokenizer: PreTrainedTokenizerBase
-    ends: Set[int]
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: Set[int]) -> None:
+        self._tokenizer = tokenizer
+        self._ends = ends
+        added = tokenizer.added_tokens_decoder.items()
+        self._special = {token.content: number for number, token in added if token.special}
 
     def extend(self, completion: Completion, token: int) -> None:
         """Add a token and see whether it ends the answer."""
         completion.ids.append(token)
         request = completion.request
-        if token in self.ends:
-            completion.reason = "eos"
+        # Special tokens have no text in which a stop string could be found.
+        stops = {self._special.get(stop) for stop in request.stop}
+        if token in self._ends or token in stops:
+            completion.reason = "eos" if token in self._ends else "stop"
             completion.text = self._text(completion, completion.ids[:-1])
             return
         full = len(completion.ids) == request.max_new_tokens
@@ -77,15 +91,32 @@ class Extender:
         Decoded behind the prompt's last tokens, because some tokenizers drop the space in front
         of the first word. A character of which not all bytes are there yet is left out.
         """
-        context = list(completion.prompt[-_CONTEXT:])
+        context = self._context(completion.prompt)
+        text = self._added(context, ids)
+        if not text.endswith(_INCOMPLETE):
+            return text
+        # Tokenizers that fall back to bytes decode all of a run of bytes or nothing of it.
+        cuts = range(min(_CHARACTER_BYTES, len(ids) + 1))
+        shorter = (self._added(context, ids[: len(ids) - cut]) for cut in cuts)
+        return max((found.rstrip(_INCOMPLETE) for found in shorter), key=len)
+
+    def _context(self, prompt: Sequence[int]) -> list[int]:
+        """The prompt's last tokens, whole characters of them."""
+        start = max(0, len(prompt) - _CONTEXT)
+        while start and _BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(prompt[start])):
+            start -= 1
+        return list(prompt[start:])
+
+    def _added(self, context: list[int], ids: list[int]) -> str:
         before = self._decode(context)
         text = self._decode([*context, *ids])
-        text = text[len(before) :] if text.startswith(before) else self._decode(ids)
-        return text.rstrip("\ufffd")
+        return text[len(before) :] if text.startswith(before) else self._decode(ids)
 
     def _decode(self, ids: list[int]) -> str:
         return str(
-            self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            self._tokenizer.decode(
+                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
         )
 
 
