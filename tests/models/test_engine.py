@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from maple.errors import ModelError
 from maple.evaluate.invariance import measure
 from maple.evaluate.responses import alone
 from maple.models import batching, engine, runner
-from maple.models.attention import NOBODY, Store
+from maple.models.attention import NOBODY, KeysValues
 from maple.models.encoding import Encoded, Encodings, encode
 from maple.models.engine import TransformersModel
 from maple.models.files import resolve
@@ -77,29 +78,58 @@ def test_choices_equal_plain_forward_passes(
             assert count == tokens
 
 
+def plain_answer(base: Loaded, request: GenerateRequest) -> tuple[list[int], str, float]:
+    """Tokens and text of transformers' own greedy generation until the first stop string, and the
+    smallest gap on the way between the best logit and the second."""
+    ids = base.tokenizer(request.prefix + request.prompt, return_tensors="pt").input_ids
+    with torch.no_grad():
+        written = base.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=request.max_new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    tokens = written.sequences[0, ids.shape[1] :].tolist()
+    best = torch.cat(written.logits).topk(2).values
+    gap = float((best[:, 0] - best[:, 1]).min())
+    for count in range(1, len(tokens) + 1):
+        text = base.tokenizer.decode(tokens[:count], skip_special_tokens=True)
+        found = [at for stop in request.stop if (at := text.find(stop)) >= 0]
+        if found:
+            return tokens[:count], text[: min(found)], gap
+    return tokens, text.rstrip("\ufffd"), gap
+
+
 @pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(("seed", "count"), [(2, 7), pytest.param(6, 300, marks=pytest.mark.full)])
 def test_generation_equals_plain_generate(
-    families: dict[str, Loaded], engines: dict[str, TransformersModel], family: str
+    families: dict[str, Loaded],
+    engines: dict[str, TransformersModel],
+    family: str,
+    seed: int,
+    count: int,
 ) -> None:
     base = families[family]
+    stops = [(), ("e",), (), ("\n", "no "), ("\u0441",)]
     asked = [
-        GenerateRequest(request.prefix, request.prompt, (), 5 + 4 * (index % 4))
-        for index, request in enumerate(requests(2))
+        GenerateRequest(request.prefix, request.prompt, stops[index % 5], 5 + 4 * (index % 4))
+        for index, request in enumerate(requests(seed, count))
     ]
+    reasons, close = set(), 0
     for request, response in zip(asked, engines[family].generate(asked, None), strict=True):
-        ids = base.tokenizer(request.prefix + request.prompt, return_tensors="pt").input_ids
-        with torch.no_grad():
-            written = base.model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=request.max_new_tokens,
-                do_sample=False,
-                pad_token_id=0,
-            )[0, ids.shape[1] :].tolist()
-        assert response.n_tokens == len(written)
-        assert response.stop_reason == ("eos" if written[-1] == 2 else "length")
-        text = base.tokenizer.decode(written, skip_special_tokens=True)
-        assert response.text == text.rstrip("\ufffd")
+        tokens, text, gap = plain_answer(base, request)
+        if gap <= 1e-4 and response.text != text:
+            close += 1
+            continue
+        assert (response.n_tokens, response.text) == (len(tokens), text)
+        if response.stop_reason != "stop":
+            assert response.stop_reason == ("eos" if tokens[-1] == 2 else "length")
+        reasons.add(response.stop_reason)
+    assert close <= len(asked) // 50
+    assert count < 100 or {"stop", "length"} <= reasons
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -131,7 +161,7 @@ def test_batches_and_waves_change_no_answer(
     steps: list[int] = []
     plain_step = runner.Runner.step
 
-    def step(self: runner.Runner, store: Store, ids: Tensor, places: Tensor) -> Tensor:
+    def step(self: runner.Runner, store: KeysValues, ids: Tensor, places: Tensor) -> Tensor:
         steps.append(len(ids))
         return plain_step(self, store, ids, places)
 
@@ -144,17 +174,91 @@ def test_batches_and_waves_change_no_answer(
 
 def test_waves_fill_the_store() -> None:
     lengths = [40, 36, 32, 12, 8]  # run as 48, 48, 32, 16, 16
-    sequences = [[40], [32, 28, 28], [32], [12], [8]]
 
     def limit(store: int) -> batching.Budget:
         return batching.Budget(96, store, ((None, 1),))
 
-    plan = batching.batches(lengths, 4, 1, limit(110))
-    assert plan == [[0, 1], [2, 3], [4]]
+    assert batching.batches(lengths, 4, 1, limit(110)) == [[0, 1], [2, 3], [4]]
     assert batching.batches(lengths, 4, 1, limit(105)) == [[0], [1], [2, 3], [4]]
-    assert batching.waves(plan, sequences, 4, 1, limit(6 * 45)) == [[[0, 1], [2, 3]], [[4]]]
-    assert batching.waves(plan, sequences, 4, 1, limit(7 * 45)) == [[[0, 1], [2, 3], [4]]]
-    assert batching.waves(plan, sequences, 4, 1, limit(1)) == [[batch] for batch in plan]
+    # A row takes 4 + 40 + 1 slots.
+    assert batching.waves(lengths, 4, 1, limit(2 * 45)) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert batching.waves(lengths, 4, 1, limit(5 * 45)) == [slice(0, 5)]
+    assert batching.waves(lengths, 4, 1, limit(1)) == [slice(n, n + 1) for n in range(5)]
+
+
+def test_branches_of_one_row_hold_the_budget(
+    engines: dict[str, TransformersModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six questions of a passage are one row of new tokens, but six rows of keys and values."""
+    model = engines["gemma3"]
+    asked = [
+        GenerateRequest("", SHOTS + word, (), 4)
+        for word in ("the", "dog", "no", "yes", "fox", "sopra")
+    ]
+    whole = model.generate(asked, None)
+    held: list[int] = []
+    plain = KeysValues.gathered
+
+    def gathered(branches: Any, room: int) -> KeysValues:
+        store = plain(branches, room)
+        layers = store.slot_layers
+        held.append(sum(layer.keys.nbytes + layer.values.nbytes for layer in layers))  # type: ignore[union-attr]
+        return store
+
+    monkeypatch.setattr(KeysValues, "gathered", gathered)
+    for rows, waves in ((6, 1), (2, 3), (1, 6)):
+        held.clear()
+        longest = max(response.n_prompt_tokens for response in whole)
+        need = sum(size * (longest + 3) for _, size in model.budget.windows)
+        monkeypatch.setattr(model, "budget", replace(model.budget, store_bytes=rows * need))
+        assert model.generate(asked, None) == whole
+        assert len(held) == waves
+        assert max(held) <= rows * need
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3"])
+def test_long_rows_run_in_several_passes(
+    engines: dict[str, TransformersModel], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [ChoiceRequest("", item.prefix + item.prompt, item.choices) for item in requests(5)]
+    whole = engines[family].choice_logprobs(asked, None)
+    passes: list[int] = []
+    plain = runner.Runner._forward
+
+    def forward(self: runner.Runner, store: KeysValues, ids: Tensor, *rest: Tensor) -> Tensor:
+        passes.append(ids.shape[1])
+        return plain(self, store, ids, *rest)
+
+    monkeypatch.setattr(runner.Runner, "_forward", forward)
+    monkeypatch.setattr(runner, "_BLOCK", 16)
+    found = engines[family].choice_logprobs(asked, None)
+    assert len(passes) > 3
+    assert set(passes) == {16}
+    for one, other in zip(whole, found, strict=True):
+        assert other.logprobs == pytest.approx(one.logprobs, rel=1e-5, abs=1e-4)
+
+
+def test_positions_that_change_with_the_company_are_not_used(tmp_path: Path) -> None:
+    model = TransformersModel(tiny.loaded(tmp_path, "phi3"))
+    assert model.max_context == 64
+    with pytest.raises(ModelError, match="exceed the context of 64 tokens"):
+        model.choice_logprobs([ChoiceRequest("", "no " * 70, ("yes",))], None)
+
+
+def test_a_family_that_ignores_positions_is_refused(
+    families: dict[str, Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = runner.Runner._forward
+
+    def forward(
+        self: runner.Runner, store: KeysValues, ids: Tensor, positions: Tensor, ends: Tensor
+    ) -> Tensor:
+        counted = torch.arange(store.used, store.used + ids.shape[1])[None]
+        return plain(self, store, ids, counted, ends)
+
+    monkeypatch.setattr(runner.Runner, "_forward", forward)
+    with pytest.raises(ModelError, match="use positions or masks in a way that is not known"):
+        TransformersModel(families["llama"])
 
 
 def test_the_budget_counts_what_windows_show(families: dict[str, Loaded]) -> None:
@@ -182,7 +286,7 @@ def test_sequences_are_gathered_from_their_rows(families: dict[str, Loaded]) -> 
         other, _ = run.rows(prefix, [straight([9, 10])])
         kept = [layer.keys for layer in one.slot_layers]
         branches = [(one, 0, [40 + index for index in row.paths[number]]) for number in (1, 0)]
-        store = Store.gathered([*branches, (other, 0, [40, 41])], room=4)
+        store = KeysValues.gathered([*branches, (other, 0, [40, 41])], room=4)
     sliding, full = store.slot_layers
     assert full.keys is not None
     assert sliding.keys is not None
@@ -216,7 +320,7 @@ def test_long_prefixes_run_in_blocks(
 ) -> None:
     asked = requests(5)
     whole = TransformersModel(families["gemma3"]).choice_logprobs(asked, None)
-    monkeypatch.setattr(runner, "_PREFIX_BLOCK", 7)
+    monkeypatch.setattr(runner, "_BLOCK", 7)
     blocks = TransformersModel(families["gemma3"]).choice_logprobs(asked, None)
     for one, other in zip(whole, blocks, strict=True):
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)

@@ -18,6 +18,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -82,6 +84,12 @@ def build(family: str, *, tied: bool = False, **changes: Any) -> PreTrainedModel
         return LlamaForCausalLM(LlamaConfig(**shape))
     if family == "qwen2":
         return Qwen2ForCausalLM(Qwen2Config(**shape))
+    if family == "phi3":  # its positions change their meaning behind 64
+        rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64}
+        rope |= {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+        return Phi3ForCausalLM(
+            Phi3Config(rope_parameters=rope, original_max_position_embeddings=64, **shape)
+        )
     if family == "mistral":
         return MistralForCausalLM(MistralConfig(sliding_window=WINDOW, head_dim=8, **shape))
     if family == "gemma2":

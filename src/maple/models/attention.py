@@ -71,7 +71,8 @@ class AttentionKinds:
             first = first_seen(window, lowest)
             hidden = (slots[first:] > asking) | (ends[:, None, first:] <= asking)
             if window is not None:
-                distance = positions[:, -queries:, None] - positions[:, None, first:]
+                places = positions.int()  # half the memory of the largest tensor here
+                distance = places[:, -queries:, None] - places[:, None, first:]
                 hidden |= distance >= window
             mask = torch.zeros(hidden.shape, dtype=dtype, device=positions.device)
             masks[kind] = mask.masked_fill_(hidden, -torch.inf)[:, None]
@@ -109,6 +110,22 @@ def attention_kinds(model: PreTrainedModel) -> AttentionKinds:
         )
     known = {"full_attention": None, "sliding_attention": window}
     return AttentionKinds({kind: known[kind] for kind in sorted(kinds)}, layers, by_type=True)
+
+
+def max_context(model: PreTrainedModel) -> int:
+    """Tokens up to which a position means the same in every forward pass.
+
+    LongRoPE turns all positions by other angles as soon as one lies beyond the length that the
+    model was trained on first: a text would depend on what shares its batch, and its beginning on
+    whether it ran before.
+    """
+    config = text_config(model)
+    longest = int(config.max_position_embeddings)
+    settings = getattr(config, "rope_parameters", None) or {}
+    if settings.get("rope_type") == "longrope":
+        first = settings.get("original_max_position_embeddings", longest)
+        longest = min(longest, int(getattr(config, "original_max_position_embeddings", first)))
+    return longest
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
@@ -201,7 +218,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return self._slots
 
 
-class Store(Cache):
+class KeysValues(Cache):
     """Keys and values of a batch, with the position of every slot.
 
     Attributes:
@@ -217,7 +234,7 @@ class Store(Cache):
         device: torch.device,
         rows: int,
         slots: int,
-        prefix: Store | None = None,
+        prefix: KeysValues | None = None,
     ) -> None:
         """Room for `slots` tokens a row, the tokens of `prefix` (one row) included."""
         inherited: Sequence[_SlotLayer | None]
@@ -237,7 +254,9 @@ class Store(Cache):
             self.ends[:, : self.used] = prefix.ends[:, : self.used]
 
     @classmethod
-    def gathered(cls, branches: Sequence[tuple[Store, int, Sequence[int]]], room: int) -> Store:
+    def gathered(
+        cls, branches: Sequence[tuple[KeysValues, int, Sequence[int]]], room: int
+    ) -> KeysValues:
         """Single sequences of several batches behind one prefix, each in a row of its own.
 
         The batches are emptied, layer by layer, so that no more than a layer exists twice.

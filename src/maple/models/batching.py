@@ -91,30 +91,23 @@ def batches(lengths: Sequence[int], before: int, room: int, limit: Budget) -> li
     return plan
 
 
-def waves(
-    plan: Sequence[list[int]],
-    sequences: Sequence[Sequence[int]],
-    before: int,
-    room: int,
-    limit: Budget,
-) -> list[list[list[int]]]:
-    """Batches of `batches` whose sequences stay in memory together and then grow a token a step.
+def waves(lengths: Sequence[int], before: int, room: int, limit: Budget) -> list[slice]:
+    """Sequences that stay in memory together and grow a token a step, as many as the store holds.
 
     A step reads all weights whatever the number of its rows, so there should be few steps.
 
     Args:
-        plan: from `batches`.
-        sequences: of each row, the lengths of the sequences that branch in it.
-        before, room, limit: as there.
+        lengths: of each sequence behind the prefix; those of similar length side by side.
+        before, room, limit: as in `batches`.
+
+    Returns:
+        Runs of them, together all.
     """
-    grouped: list[list[list[int]]] = []
-    rows = longest = 0
-    for batch in plan:
-        lengths = [length for row in batch for length in sequences[row]]
-        longest = max(longest, *lengths)
-        if not grouped or rows + len(lengths) > limit.rows(before, longest + room):
-            grouped.append([])
-            rows, longest = 0, max(lengths)
-        grouped[-1].append(batch)
-        rows += len(lengths)
-    return grouped
+    found: list[slice] = []
+    start = longest = 0
+    for place, length in enumerate(lengths):
+        longest = max(longest, length)
+        if place > start and place + 1 - start > limit.rows(before, longest + room):
+            found.append(slice(start, place))
+            start, longest = place, length
+    return [*found, slice(start, len(lengths))]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from maple.models.attention import Store
+from maple.models.attention import KeysValues
 from maple.models.batching import Budget, batches
 from maple.models.encoding import Encoded
 from maple.models.head import check_finite, token_logprobs
@@ -20,7 +20,11 @@ from maple.models.trie import Row, lay_out, pack
 
 
 def score(
-    runner: Runner, model: PreTrainedModel, texts: Sequence[Encoded], prefix: Store, limit: Budget
+    runner: Runner,
+    model: PreTrainedModel,
+    texts: Sequence[Encoded],
+    prefix: KeysValues,
+    limit: Budget,
 ) -> list[Scored]:
     """What the model gives to each text's answer tokens after all tokens before them.
 

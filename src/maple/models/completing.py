@@ -103,7 +103,7 @@ class Extender:
     def _context(self, prompt: Sequence[int]) -> list[int]:
         """The prompt's last tokens, whole characters of them."""
         start = max(0, len(prompt) - _CONTEXT)
-        while start and _BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(prompt[start])):
+        while start and _BYTE.fullmatch(str(self._tokenizer.convert_ids_to_tokens(prompt[start]))):
             start -= 1
         return list(prompt[start:])
 

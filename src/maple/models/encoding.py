@@ -13,6 +13,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from maple.errors import ModelError
 from maple.records import BaseModel, ChoiceRequest, GenerateRequest
 
+_AT_ONCE = 256
+"""Texts of one call of the tokenizer, which takes 300 bytes a token until it is done."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -144,8 +147,17 @@ def encode(
     Raises:
         ModelError: an answer without a token, or a missing or doubled BOS.
     """
-    if not texts:
-        return []
+    starts = range(0, len(texts), _AT_ONCE)
+    return [
+        text
+        for start in starts
+        for text in _encoded(tokenizer, texts[start : start + _AT_ONCE], bos)
+    ]
+
+
+def _encoded(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str, str | None]], bos: int
+) -> list[Encoded]:
     batch = tokenizer(
         [prefix + prompt + (answer or "") for prefix, prompt, answer in texts],
         return_offsets_mapping=True,

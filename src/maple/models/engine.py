@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maple.errors import ModelError
 from maple.models.adapters import AdapterSlot
-from maple.models.attention import Store
+from maple.models.attention import KeysValues, max_context
 from maple.models.batching import budget
 from maple.models.choices import score
 from maple.models.completing import Completion, Extender, check_request, end_tokens
@@ -25,11 +25,11 @@ from maple.models.encoding import (
     triples,
 )
 from maple.models.generation import Generator
-from maple.models.head import body, check_head, final_logits, text_config
+from maple.models.head import body, check_head, final_logits
 from maple.models.loading import Loaded
 from maple.models.probes import PROBES
 from maple.models.proving import check_layers, first_linear
-from maple.models.runner import Runner
+from maple.models.runner import Runner, check_rows
 from maple.models.scored import Scored, choice_responses
 from maple.models.trie import stems, straight
 from maple.records import (
@@ -67,15 +67,16 @@ class TransformersModel:
         self._tokenizer = loaded.tokenizer
         self.compute_dtype = str(loaded.compute_dtype).removeprefix("torch.")
         self.tokenizer_id = loaded.base.tokenizer
-        self.max_context = int(text_config(loaded.model).max_position_embeddings)
+        self.max_context = max_context(loaded.model)
         self.adapters = AdapterSlot(loaded)
         self._bos = expected_bos(loaded.tokenizer, str(loaded.model.config.model_type))
         check_head(loaded.model)
         self._runner = Runner(loaded.model)
+        check_rows(self._runner, loaded.model)
         ends = end_tokens(Path(loaded.base.path), loaded.tokenizer)
         self._generator = Generator(self._runner, loaded.model, Extender(loaded.tokenizer, ends))
         self.budget = budget(loaded.model, self._runner.kinds)
-        self._kept: tuple[tuple[int, tuple[int, ...]], Store] | None = None
+        self._kept: tuple[tuple[int, tuple[int, ...]], KeysValues] | None = None
         self._encoded = Encodings(_KEPT_TOKENS)
         self._base_probes: Tensor | None = None
 
@@ -191,7 +192,7 @@ class TransformersModel:
         last = torch.stack([hidden[index, len(row.ids) - 1] for index, row in enumerate(rows)])
         return final_logits(self._model, last).log_softmax(-1)
 
-    def _prefix(self, ids: tuple[int, ...]) -> Store:
+    def _prefix(self, ids: tuple[int, ...]) -> KeysValues:
         key = (self.adapters.serial, ids)
         if self._kept is None or self._kept[0] != key:
             self._kept = None  # frees the old one before the new one is made

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from maple.models.attention import Store
+from maple.models.attention import KeysValues
 from maple.models.batching import Budget, batches, waves
 from maple.models.completing import Completion, Extender
 from maple.models.head import best_tokens, drawn_tokens
@@ -29,7 +29,9 @@ class Generator:
         self._model = model
         self._extender = extender
 
-    def complete(self, completions: Sequence[Completion], prefix: Store, limit: Budget) -> None:
+    def complete(
+        self, completions: Sequence[Completion], prefix: KeysValues, limit: Budget
+    ) -> None:
         """Fill in `ids`, `text` and `reason` of each completion.
 
         Args:
@@ -37,30 +39,36 @@ class Generator:
         """
         before = prefix.used
         room = max(completion.request.max_new_tokens for completion in completions) - 1
-        asked: dict[tuple[int, ...], list[Completion]] = {}
-        for completion in completions:
-            asked.setdefault(completion.prompt[before:], []).append(completion)
+        asked = _by_prompt(completions, before)
+        prompts = list(asked)
+        tries = sorted(lay_out(prompts), key=lambda row: -max(map(len, row.paths.values())))
+        # What shares a beginning stays together as long as memory allows.
+        order = [item for row in tries for number in row.paths for item in asked[prompts[number]]]
+        lengths = [len(completion.prompt) - before for completion in order]
+        for wave in waves(lengths, before, room, limit):
+            self._complete(order[wave], prefix, room, limit)
+
+    def _complete(
+        self, completions: Sequence[Completion], prefix: KeysValues, room: int, limit: Budget
+    ) -> None:
+        """The same for completions that are in memory together."""
+        before = prefix.used
+        asked = _by_prompt(completions, before)
         prompts = list(asked)
         rows = pack(lay_out(prompts))
-        plan = batches([len(row.ids) for row in rows], before, 0, limit)
-        growing = [
-            [len(path) for number, path in row.paths.items() for _ in asked[prompts[number]]]
-            for row in rows
-        ]
-        for wave in waves(plan, growing, before, room, limit):
-            live, branches, hidden = [], [], []
-            for batch in wave:
-                chosen = [rows[index] for index in batch]
-                store, states = self._runner.rows(prefix, chosen)
-                for place, row in enumerate(chosen):
-                    for number, path in row.paths.items():
-                        for completion in asked[prompts[number]]:
-                            live.append(completion)
-                            branches.append((store, place, [before + index for index in path]))
-                            hidden.append(states[place, path[-1]])
-            self._grow(live, Store.gathered(branches, room), torch.stack(hidden))
+        live, branches, hidden = [], [], []
+        for batch in batches([len(row.ids) for row in rows], before, 0, limit):
+            chosen = [rows[index] for index in batch]
+            store, states = self._runner.rows(prefix, chosen)
+            for place, row in enumerate(chosen):
+                for number, path in row.paths.items():
+                    for completion in asked[prompts[number]]:
+                        live.append(completion)
+                        branches.append((store, place, [before + index for index in path]))
+                        hidden.append(states[place, path[-1]])
+        self._grow(live, KeysValues.gathered(branches, room), torch.stack(hidden))
 
-    def _grow(self, live: list[Completion], store: Store, hidden: Tensor) -> None:
+    def _grow(self, live: list[Completion], store: KeysValues, hidden: Tensor) -> None:
         """Add tokens until all are finished; hidden: [B, H] at the last token of each prompt."""
         while True:
             tokens = self._next(live, hidden)
@@ -96,3 +104,13 @@ class Generator:
             settings = torch.tensor(numbers, dtype=torch.float64, device=hidden.device)
             tokens[rows] = drawn_tokens(self._model, hidden[rows], *settings.unbind(1))
         return tokens
+
+
+def _by_prompt(
+    completions: Sequence[Completion], before: int
+) -> dict[tuple[int, ...], list[Completion]]:
+    """Completions by the tokens of their prompt behind the prefix."""
+    asked: dict[tuple[int, ...], list[Completion]] = {}
+    for completion in completions:
+        asked.setdefault(completion.prompt[before:], []).append(completion)
+    return asked

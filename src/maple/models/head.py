@@ -28,6 +28,9 @@ _BLOCK_LOGITS = _BLOCK_ROWS * _LEAST_WORDS
 _LOGIT_BYTES = 64 * 2**20
 """Largest block of float32 logits where the vocabulary is not cut: 64 rows of 262,144 words."""
 
+_DRAWING = 12
+"""How many times their memory drawing from logits takes: sorted, summed up, in float64."""
+
 
 def body(model: PreTrainedModel) -> nn.Module:
     """The decoder without its vocabulary head; adapters inside `model` are inside it as well."""
@@ -208,7 +211,7 @@ def drawn_tokens(
         ModelError: a logit that decides is infinite or no number.
     """
     tokens = torch.empty(len(hidden), dtype=torch.int64, device=hidden.device)
-    for block in _blocks(model, len(hidden)):
+    for block in _blocks(len(hidden), max(1, block_rows(model) // _DRAWING)):
         logits = final_logits(model, hidden[block])
         check_finite(logits.amax(-1))
         scaled = logits.double() / temperatures[block, None]
@@ -250,7 +253,8 @@ def _streamed(
         # One pass over the block where logsumexp takes four.
         block = logits[:, 0] - logits.log_softmax(-1)[:, 0]
         total = torch.logaddexp(total, block)
-    return highest, total, found
+    # Rounding must not make a token more than certain.
+    return highest, torch.maximum(total, highest), found
 
 
 def _gathered(found: Tensor, logits: Tensor, at: Tensor, words: Tensor, count: int) -> Tensor:
@@ -320,7 +324,7 @@ def answer_loss(
         total = _FrozenHeadLoss.apply(rows, targets, head)  # type: ignore[no-untyped-call]
     else:
         total = hidden.new_zeros((), dtype=torch.float32) + 0.0 * hidden[:0].sum()
-        for block in _blocks(model, len(targets)):
+        for block in _blocks(len(targets), block_rows(model)):
             total = total + checkpoint(
                 _block_loss, model, rows[block], targets[block], use_reentrant=False
             )
@@ -443,8 +447,7 @@ def _errors(head: _Head, rows: Tensor, totals: Tensor, targets: Tensor) -> Tenso
     return errors * head.scaling.slope(logits)
 
 
-def _blocks(model: PreTrainedModel, count: int) -> Iterator[slice]:
-    step = block_rows(model)
+def _blocks(count: int, step: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, count, step))
 
 
