@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from children import child
 from maple.data.release import read_jsonl
 from maple.data.rows import Row
 from maple.models.files import resolve
@@ -40,7 +40,7 @@ from maple.tasks import TASKS
 WORKLOADS = ("xcopa-it-0", "xcopa-it-4", "xcopa-it-8", "belebele-en", "xquad-es-4")
 BATCH_SIZES = (1, 4, 8, 16, 32)
 PROBED = 12
-"""Items on which the peer's batch sizes are tried."""
+"""Items on which the peer's batch sizes are tried, at least as many as the batch takes."""
 
 LONG = 60.0
 """With --bar, a peer that takes longer than this many seconds is measured once."""
@@ -113,7 +113,7 @@ def _operations(loaded: Any, asked: list[Request], answers: list[Any]) -> float:
     body = sum(
         module.in_features * module.out_features
         for name, module in model.get_decoder().named_modules()
-        if hasattr(module, "in_features") and "lora" not in name
+        if hasattr(module, "in_features") and "lora" not in name and "base_layer" not in name
     )
     nodes: set[tuple[int, ...]] = set()
     predicting: set[tuple[int, ...]] = set()
@@ -220,20 +220,6 @@ def matrix_rate() -> float:
 # The parent
 
 
-def child(**job: Any) -> dict[str, Any]:
-    """One measurement in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", json.dumps(job, default=str)],
-        env={"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", **os.environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"{job}: failed\n{done.stderr[-3000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
 def run_child(job: dict[str, Any]) -> None:
     """What a child does; the last line of its stdout is the result."""
     data, adapter = Path(job["data"]), job["adapter"] and Path(job["adapter"])
@@ -251,8 +237,9 @@ def compare(job: dict[str, Any], rate: float, *, bar: bool) -> dict[str, Any]:
     say = f"{job['workload']}, {job['bits']} bits{', adapter' if job['adapter'] else ''}"
     probes: dict[int, float] = {}
     for candidate in BATCH_SIZES:
-        found = child(**{**job, "items": PROBED}, side="peer", batch_size=candidate)
-        probes[candidate] = found["seconds"]
+        probing = {**job, "items": max(PROBED, candidate)}
+        found = child(__file__, **probing, side="peer", batch_size=candidate)
+        probes[candidate] = found["seconds"] / probing["items"]
         if probes[candidate] > 1.2 * min(probes.values()):
             break  # larger ones pad more
     size = min(probes, key=lambda candidate: probes[candidate])
@@ -261,7 +248,7 @@ def compare(job: dict[str, Any], rate: float, *, bar: bool) -> dict[str, Any]:
         for side, runs in sides.items():
             slow = bar and side == "peer" and runs and runs[0]["seconds"] > LONG
             if not slow:
-                runs.append(child(**job, side=side, batch_size=size))
+                runs.append(child(__file__, **job, side=side, batch_size=size))
                 seconds = runs[-1]["seconds"]
                 print(f"{say}: {side} {turn + 1}: {seconds:.1f} s", file=sys.stderr)
     ours_s, peer_s = (statistics.median(run["seconds"] for run in runs) for runs in sides.values())

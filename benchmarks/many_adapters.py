@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from children import child
 from eval_speed import requests
 from maple.evaluate import invariance
 from maple.evaluate.responses import PART_ITEMS, together
@@ -91,21 +91,6 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, "logprobs": logprobs}
 
 
-def child(**job: Any) -> dict[str, Any]:
-    """One measurement in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", json.dumps(job)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"failed\n{done.stderr[-3000:]}")
-    found = dict(json.loads(done.stdout.splitlines()[-1]))
-    print(f"{len(job['adapters'])} adapters: {found['seconds']:.1f} s", file=sys.stderr)
-    return found
-
-
 def main() -> None:
     """Parse the command line and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -124,8 +109,12 @@ def main() -> None:
         made(options.model, options.adapters, Path(scratch))
         adapters = [str(Path(scratch) / str(number)) for number in range(options.adapters)]
         job = {"model": options.model, "data": str(options.data), "items": options.items}
-        whole = child(**job, adapters=adapters, alone=False)
-        fresh = [child(**job, adapters=[adapter], alone=True) for adapter in adapters]
+        whole = child(__file__, **job, adapters=adapters, alone=False)
+        print(f"together: {whole['seconds']:.1f} s", file=sys.stderr)
+        fresh = []
+        for adapter in adapters:
+            fresh.append(child(__file__, **job, adapters=[adapter], alone=True))
+            print(f"alone: {fresh[-1]['seconds']:.1f} s", file=sys.stderr)
     forward = sum(one["seconds"] for one in fresh)
     difference = max(
         abs(a - b)

@@ -2,9 +2,10 @@
 
     python benchmarks/many_requests.py --data DIR [--model demo:smollm2-135m] [--requests 20000]
 
-Prompts are pairs of real XCOPA premises, with the choices of the second. Prints JSON: requests,
-answer tokens, seconds, and the peak of resident memory above that of the loaded model (10**6 bytes)
-for a tenth of the requests and for all of them, beside the budget for keys and values.
+Premises and choices of XCOPA in many languages, combined by chance, behind the same four examples.
+Prints JSON: requests, answer tokens, seconds, and the peak of resident memory above that of the
+loaded model (10**6 bytes) for a tenth of the requests and for all of them, beside the budget for
+keys and values.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import eval_speed
+from children import child
 from maple.data.release import read_jsonl
 from maple.models.files import resolve
 from maple.records import ChoiceRequest
@@ -26,12 +27,13 @@ def requests(data: Path, count: int) -> list[ChoiceRequest]:
     """Different prompts of real sentences in the languages of XCOPA that are there."""
     files = sorted((data / "xcopa" / "data").glob("*/test.*.jsonl"))
     items = [row for file in files for row in read_jsonl(file)]
+    shared = eval_speed.requests("xcopa-it-4", data, 1)[0].prefix
     draw = random.Random(0)  # noqa: S311 - texts, no secrets
     pairs = (draw.choices(items, k=2) for _ in range(count))
     return [
         ChoiceRequest(
-            "",
-            f"{first.text('premise')} {second.text('premise')}",
+            shared,
+            first.text("premise"),
             (f" {second.text('choice1')}", f" {second.text('choice2')}"),
         )
         for first, second in pairs
@@ -75,13 +77,7 @@ def main() -> None:
     found = []
     for count in (options.requests // 10, options.requests):
         job = {"model": options.model, "data": str(options.data), "requests": count}
-        done = subprocess.run(
-            [sys.executable, __file__, "--child", json.dumps(job)],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        found.append(json.loads(done.stdout.splitlines()[-1]))
+        found.append(child(__file__, **job))
     print(json.dumps(found, indent=1))
 
 

@@ -336,8 +336,8 @@ class Noise:
 
     Attributes:
         items: how many were asked both ways.
-        max_abs_diff: largest difference of a choice's log-probability, in nats per answer token;
-            None for generation.
+        max_abs_diff: largest difference of the log-probability of a choice, or of a completion, in
+            nats per answer token; None where nothing was written.
         changed: items whose choice, or whose completion, differs.
     """
 

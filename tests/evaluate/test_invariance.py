@@ -31,7 +31,7 @@ class Company(ScriptedModel):
         self.calls.append(len(requests))
         shift = self.shift if len(requests) > 1 else 0.0
         return [
-            replace(response, logprobs=(response.logprobs[0], response.logprobs[1] - shift))
+            replace(response, logprobs=(*response.logprobs[:-1], response.logprobs[-1] - shift))
             for response in super().choice_logprobs(requests, adapter)
         ]
 
@@ -46,6 +46,16 @@ def test_differences_are_per_token_and_within_the_tolerance_of_the_bits() -> Non
         with pytest.raises(ModelError, match=f"at {bits} bits") as caught:
             measure(Company(shift), None, CHOICES, bits=bits)
         assert "deterministic = true" in caught.value.hint
+
+
+def test_what_was_generated_is_scored_alone_and_together() -> None:
+    asked = [GenerateRequest("", f"item {n}", (), 5) for n in range(20)]
+    model = Company(0.0)
+    assert measure(model, None, asked, bits=16) == Noise(16, 0.0, 0)
+    assert model.calls == [*[1] * 16, 16]
+
+    with pytest.raises(ModelError, match="batching moves log-probabilities"):
+        measure(Company(99.0), None, asked, bits=16)
 
 
 def test_changed_answers_are_counted() -> None:

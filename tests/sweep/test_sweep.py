@@ -56,7 +56,7 @@ def test_noise_is_recorded_and_reported(tmp_path: Path) -> None:
     for name, cell in plan.grid.evals.items():
         record = store.eval_record(name, cell)
         assert record is not None
-        assert record.noise == Noise(16, 0.0 if cell.task == "xcopa" else None, 0)
+        assert record.noise == Noise(16, 0.0, 0)
     page = build(store).read_text()
     assert "4 bits: 0 of 16 answers change, log-probabilities by up to 0 nats a token; 16" in page
 

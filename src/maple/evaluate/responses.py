@@ -134,8 +134,9 @@ def parts(examples: Sequence[Example], kept: int) -> list[list[int]]:
 
     Items of a cluster, the questions of a passage, stand together, since what their prompts share
     is computed once. What is batched with what follows from the items and `kept` alone, not from
-    where an earlier run was interrupted. Under a raised limit the new items are batched apart from
-    the old ones: the same numbers within the noise of batching, not the same bits.
+    where an earlier run under the same limit was interrupted. Under another limit the new items are
+    batched apart from those already there: the same numbers within the noise of batching, not the
+    same bits.
     """
     met: dict[str, int] = {}
     for number in range(kept, len(examples)):

@@ -239,10 +239,11 @@ def _noise(gathered: Gathered, table: Table) -> list[str]:
             found.setdefault(record.cell.eval_bits, []).append(record.noise)
     told = []
     for bits, noises in sorted(found.items()):
-        worst = max(noises, key=lambda noise: (noise.changed, noise.max_abs_diff or 0.0))
+        worst = max(noises, key=lambda noise: noise.changed / noise.items)
         text = f"{bits} bits: {worst.changed} of {worst.items} answers change"
-        if worst.max_abs_diff is not None:
-            text += f", log-probabilities by up to {worst.max_abs_diff:.2g} nats a token"
+        moved = [noise.max_abs_diff for noise in noises if noise.max_abs_diff is not None]
+        if moved:
+            text += f", log-probabilities by up to {max(moved):.2g} nats a token"
         told.append(text)
     if not told:
         return []

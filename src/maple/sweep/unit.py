@@ -82,7 +82,8 @@ class _Worker:
         cell_id, cell = work.eval_id, work.cell
 
         def finished() -> bool:
-            wanted = len(self._asked.of(work).examples)
+            items = self._store.count_items(cell.task, cell.subset, cell.items)
+            wanted = items if work.limit is None else min(items, work.limit)
             return is_answered(self._store, cell_id, cell, wanted)
 
         if work.adapter and not is_trained(self._store, work.adapter):
