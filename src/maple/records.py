@@ -225,13 +225,13 @@ class EvalWork:
 
     Attributes:
         adapter: id of the train cell whose adapter answers; None for the untuned base.
-        limit: items to answer, from the first on; None for all.
+        items: how many items to answer, from the first on.
     """
 
     eval_id: str
     cell: EvalCell
     adapter: str | None
-    limit: int | None
+    items: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from maple.report.gathered import gather
 from maple.store import Store
 from maple.sweep import plan as plan_module
 from maple.sweep import unit as unit_module
-from maple.sweep.plan import Plan, Todo
+from maple.sweep.plan import Plan, Todo, asked_as
 from maple.sweep.progress import progress
 from maple.sweep.run import Outcome, run, score_missing
 from maple.sweep.unit import run_unit
@@ -118,6 +118,33 @@ def test_adapters_take_turns_over_what_fits_the_memory(
     assert sorted(rendered) == sorted(set(asked))
     run(whole, Store(tmp_path / "whole"), InProcess(), lambda _event: None)
     assert results(tmp_path / "whole") == results(tmp_path / "turns")
+
+
+def test_different_numbers_of_shots_are_different_requests(tmp_path: Path) -> None:
+    study = content(r=[8], train_bits=[16], subsets=["eng_Latn"])
+    study["evaluate"]["task"] += [{**study["evaluate"]["task"][0], "n_shot": 0}]
+    made, store = planned(study, tmp_path)
+    (unit,) = Todo(made, store).units(set())
+    kept = {asked_as(work.cell) for work in unit.evals}
+    assert len(unit.evals) == 2 * len(kept) == 6
+
+
+def test_unreadable_items_fail_their_own_cells(tmp_path: Path) -> None:
+    made, store = planned(content(), tmp_path)
+    broken = {name for name, cell in made.grid.evals.items() if cell.subset == "arb_Arab"}
+    for path in tmp_path.glob("items/*/arb_Arab/*.parquet"):
+        path.write_bytes(path.read_bytes()[:-20])
+    outcome = run(made, store, InProcess(), lambda _event: None)
+    assert set(outcome.failed) == broken
+    assert set(outcome.done) == {*made.grid.evals, *made.grid.train} - broken - _untuned(made)
+    for path in tmp_path.glob("items/*/arb_Arab/*.parquet"):
+        path.unlink()
+    outcome, _, _ = swept(content(), tmp_path)
+    assert set(outcome.done) == broken
+
+
+def _untuned(made: Plan) -> set[str]:
+    return {name for name, cell in made.grid.train.items() if cell.method == "none"}
 
 
 def test_a_second_run_computes_nothing(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from maple.records import (
 )
 
 _KEPT_TOKENS = 2**26
-"""Tokens of requests that are kept for the next adapter: 256 MiB."""
+"""Tokens of requests that are kept for the next adapter, four bytes each: 256 MiB."""
 
 
 class TransformersModel:

@@ -157,7 +157,8 @@ class Todo:
         for name, cell in self._plan.grid.evals.items():
             if not is_answered(self._store, name, cell, self._plan.items(cell)):
                 untuned = self._plan.grid.train[cell.train_id].method == "none"
-                yield EvalWork(name, cell, None if untuned else cell.train_id, self._plan.limit)
+                adapter = None if untuned else cell.train_id
+                yield EvalWork(name, cell, adapter, self._plan.items(cell))
 
     def held(self) -> set[str]:
         """Ids of pending cells that a live process works on."""
@@ -217,20 +218,22 @@ class Todo:
 
     def _in_turns(self, evals: Sequence[EvalWork]) -> list[EvalWork]:
         """Adapter after adapter over the same few subsets, then over the next ones."""
-        turns: dict[tuple[str, str, str], int] = {}
+        turns: dict[tuple[object, ...], int] = {}
         turn = items = 0
         for work in evals:
-            subset = _subset(work.cell)
+            subset = asked_as(work.cell)
             if subset not in turns:
                 items += self._plan.items(work.cell)
                 if items > KEPT_ITEMS:
                     turn, items = turn + 1, self._plan.items(work.cell)
                 turns[subset] = turn
-        return sorted(evals, key=lambda work: turns[_subset(work.cell)])
+        return sorted(evals, key=lambda work: turns[asked_as(work.cell)])
 
 
-def _subset(cell: EvalCell) -> tuple[str, str, str]:
-    return cell.task, cell.items, cell.prompt_hash
+def asked_as(cell: EvalCell) -> tuple[object, ...]:
+    """What the requests of a cell are made from; the same for every adapter."""
+    items = (cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash)
+    return (*items, cell.n_shot, cell.exemplar_pool, cell.exemplar_seed)
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from maple.records import (
     Unit,
 )
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
-from maple.sweep.plan import KEPT_ITEMS, is_answered, is_trained
+from maple.sweep.plan import KEPT_ITEMS, asked_as, is_answered, is_trained
 from maple.tasks import asking
 
 Emit = Callable[[Mapping[str, object]], None]
@@ -82,9 +82,7 @@ class _Worker:
         cell_id, cell = work.eval_id, work.cell
 
         def finished() -> bool:
-            items = self._store.count_items(cell.task, cell.subset, cell.items)
-            wanted = items if work.limit is None else min(items, work.limit)
-            return is_answered(self._store, cell_id, cell, wanted)
+            return is_answered(self._store, cell_id, cell, work.items)
 
         if work.adapter and not is_trained(self._store, work.adapter):
             # Failed just now, or in somebody else's hands: whoever planned this unit sees to it.
@@ -217,14 +215,11 @@ class _AskedItems:
         self._kept: OrderedDict[tuple[object, ...], Asked] = OrderedDict()
 
     def of(self, work: EvalWork) -> Asked:
-        """The items of an eval cell as they are asked, up to its limit."""
+        """The items of an eval cell as they are asked."""
         cell = work.cell
-        key = (
-            *(cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash),
-            *(cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, work.limit),
-        )
+        key = (*asked_as(cell), work.items)
         if key not in self._kept:
-            items = self._store.items(cell.task, cell.subset, cell.items)[: work.limit]
+            items = self._store.items(cell.task, cell.subset, cell.items)[: work.items]
             pool = cell.exemplar_pool
             shots = self._store.items(cell.task, cell.subset, pool) if pool else None
             self._kept[key] = ask(asking(cell, items), cell, items, shots)
