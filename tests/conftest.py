@@ -11,6 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from maple.store import files
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unsynced() -> Iterator[None]:
+    """Files need not survive a crash of the machine; waiting for the disk is a third of a sweep.
+
+    Worker processes sync as ever.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_sync", lambda _path: None)
+        yield
+
 
 @pytest.fixture(scope="session")
 def release_files() -> Path:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from unittest.mock import patch
 
 from maple.records import (
     BaseModel,
@@ -151,12 +150,6 @@ def filled(
     root: Path, scorer: Scorer = plain, items: int = ITEMS, seeds: tuple[int, ...] = (0,)
 ) -> Fake:
     """The study with everything done but one failed and one pending eval cell."""
-    # Hundreds of small files: waiting for the disk at each is what a test need not do.
-    with patch("maple.store.files._sync"):
-        return _filled(root, scorer, items, seeds)
-
-
-def _filled(root: Path, scorer: Scorer, items: int, seeds: tuple[int, ...]) -> Fake:
     store, plan = Store(root), planned(items, seeds=seeds)
     store.put_plan(plan, b"name = 'rank-and-bits'\n")
     for task, language in product(_METRICS, LANGUAGES):
