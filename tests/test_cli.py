@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 import torch
 
-from maple.cli import main
+from maple.cli import _section, main
 from models import tiny
 from models.serving import TinyServer, serving
 
@@ -249,6 +249,20 @@ def test_arguments_are_checked_like_a_study(tmp_path: Path) -> None:
     assert "xcopa (release) has no deu_Latn" in found
 
 
+def test_a_foreign_task_on_the_command_line(tmp_path: Path) -> None:
+    # Its one subset is named by its language; dataset and prompt are its own.
+    assert _section("lm_eval:x", ["it"], n_shot=0, prompt=None) == {
+        "name": "lm_eval:x",
+        "n_shot": 0,
+        "language": "it",
+    }
+    assert _section("lm_eval:x", ["all"], n_shot=0) == {"name": "lm_eval:x", "n_shot": 0}
+    asked = ("evaluate", "scripted:hash", "--task", "lm_eval:x", "--subset", "it")
+    found = refused(tmp_path, *asked, "--dataset", "mini")
+    assert "evaluate.task[0].dataset: lm_eval:x has one of its own hint: leave it out" in found
+    assert "has one subset, named by its language" in refused(tmp_path, *asked, "--subset", "de")
+
+
 def test_an_adapter_of_another_base(tmp_path: Path) -> None:
     made = maple(
         *("finetune", "scripted:hash", "--source", "mini", "--languages", "en", "--out", "f"),
@@ -331,4 +345,8 @@ def test_a_server_on_the_command_line(tmp_path: Path) -> None:
         assert "The server is refused: untuned: log-probabilities are" in done.stdout
         assert "serves no model" in refused(fresh, *check, "--server-model", "another")
     assert "cannot be reached" in refused(fresh, *check)
+    assert "cannot be reached" in refused(fresh, *check[:-1], "all")
+    assert "expected a finite number" in refused(fresh, *check, "--tolerance", "nan")
+    lone = refused(fresh, *asked, "--server-model", "tiny")
+    assert "--server-model tiny: is a name on a server, but there is no --server" in lone
     assert "expected an address" in refused(fresh, "serve-check", folder, "--url", "here")

@@ -166,12 +166,14 @@ def finetune(
 def evaluate(
     model: Model,
     task: Annotated[str, typer.Option(help="Task; `maple tasks` lists them.")],
-    subset: Annotated[list[str], typer.Option(help="Subset; may be given several times.")],
+    subset: Annotated[
+        list[str], typer.Option(help='Subset, or "all"; may be given several times.')
+    ],
     adapter: Annotated[Path | None, typer.Option(help="PEFT folder to answer through.")] = None,
     eval_bits: Annotated[int, typer.Option(help="Precision: 4, 8, 16, 32.")] = 16,
     n_shot: Annotated[int, typer.Option(min=0, help="Exemplars in the prompt.")] = 4,
-    prompt: Annotated[str, typer.Option(help="Name of the prompt.")] = "native",
-    dataset: Annotated[str, typer.Option(help='"release" or "mini".')] = "release",
+    prompt: Annotated[str | None, typer.Option(help="Its name; default native.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="release (the default) or mini.")] = None,
     server: Annotated[
         str | None, typer.Option(help="vLLM server that answers: http://127.0.0.1:8000/v1.")
     ] = None,
@@ -183,6 +185,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate one base or adapter without a study file; prints its scores."""
+    if server_model is not None and server is None:
+        raise StudyError(
+            f"--server-model {server_model}: is a name on a server, but there is no --server",
+            "add --server URL, or leave it out",
+        )
     content = {
         "name": "evaluate",
         "base": {"models": [model]},
@@ -190,15 +197,7 @@ def evaluate(
             "eval_bits": [eval_bits],
             "exemplar_seed": exemplar_seed,
             **({} if server is None else {"server": {"url": server, "model": server_model}}),
-            "task": [
-                {
-                    "name": task,
-                    "dataset": dataset,
-                    "subsets": "all" if subset == ["all"] else subset,
-                    "n_shot": n_shot,
-                    "prompt": prompt,
-                }
-            ],
+            "task": [_section(task, subset, n_shot=n_shot, dataset=dataset, prompt=prompt)],
         },
     }
     made, store = _without_file(content, data, out, limit, adapter)
@@ -215,8 +214,7 @@ def serve_check(
     task: Annotated[list[str] | None, typer.Option(help="Tasks to draw requests from.")] = None,
     subset: Annotated[list[str] | None, typer.Option(help="Subsets; default all.")] = None,
     tolerance: Annotated[
-        float | None,
-        typer.Option(min=0, help="Mean difference allowed, in nats per answer token."),
+        float | None, typer.Option(help="Mean difference allowed, in nats per answer token.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder with release files; default the set `mini`.")
@@ -235,12 +233,9 @@ def serve_check(
             "eval_bits": [eval_bits],
             "server": {"url": url, "model": server_model},
             "task": [
-                {
-                    "name": name,
-                    "dataset": "mini" if data is None else "release",
-                    "subsets": subset or "all",
-                    "n_shot": 2,
-                }
+                _section(name, subset, n_shot=0)
+                if _is_foreign(name)
+                else _section(name, subset, n_shot=2, dataset="mini" if data is None else "release")
                 for name in task or ("xcopa", "xquad")
             ],
         },
@@ -397,6 +392,29 @@ def _validated(content: dict[str, Any]) -> Study:
     from maple.sweep.catalogue import catalogue
 
     return validate(content, catalogue(), where="arguments")
+
+
+def _section(
+    name: str, subset: Sequence[str] | None, **settings: int | str | None
+) -> dict[str, Any]:
+    """What [[evaluate.task]] would say: `settings`, and subsets or a foreign task's language."""
+    section = {"name": name, **{k: value for k, value in settings.items() if value is not None}}
+    if not subset or list(subset) == ["all"]:
+        return section
+    if not _is_foreign(name):
+        return section | {"subsets": list(subset)}
+    if len(subset) > 1:
+        raise StudyError(
+            f"--subset {', '.join(subset)}: {name} has one subset, named by its language",
+            "give its language only",
+        )
+    return section | {"language": subset[0]}
+
+
+def _is_foreign(name: str) -> bool:
+    from maple.study.config import FOREIGN
+
+    return name.startswith(FOREIGN)
 
 
 def _show_verdict(found: ServeCheck) -> None:

@@ -187,7 +187,8 @@ class EvalCell:
     """One adapter (or base) on one subset of one task, at one precision and prompt.
 
     `prompt` (its name) and `dataset` only describe; `prompt_hash` and `items` are hashed.
-    `deterministic` is True or None: every item is asked alone.
+    `deterministic` is True or None: every item is asked alone. `server_model` is the base's name on
+    a server where the study states it.
     """
 
     train_id: str
@@ -207,6 +208,7 @@ class EvalCell:
     max_new_tokens: int | None
     truncation: str
     deterministic: bool | None = None
+    server_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +319,7 @@ class Proof:
         linear_bits: bits of that layer's stored weights.
         bos_count: BOS tokens at the start of a probe prompt; `bos_expected` as the family wants.
         server: host, port and the version that a server gives itself; None for other engines.
+        server_model: the base's name on that server.
 
     What a server does not tell is None: eval_mode, linear_class, linear_bits.
     """
@@ -328,6 +331,7 @@ class Proof:
     bos_count: int
     bos_expected: int
     server: str | None = None
+    server_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedModel
 
 NAME = "tiny"
+ALIAS = "tiny-too"
 MAX_RANK = 8
 
 
@@ -49,11 +50,14 @@ class TinyServer:
         self.key = ""
         self.adapters: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.loads: list[str] = []
         self._lock = threading.Lock()
 
     def answer(self, method: str, path: str, key: str, body: dict[str, Any]) -> Any:
         """The content that a request is answered with."""
+        if "redirects" in self.faults:
+            raise RefusedError(307, "elsewhere")
         if self.key and key != f"Bearer {self.key}":
             raise RefusedError(401, f"Unauthorized: {key}")
         with self._lock:
@@ -72,12 +76,15 @@ class TinyServer:
         length = self.model.config.max_position_embeddings
         if "short-context" in self.faults:
             length = 40
-        card: dict[str, Any] = {"id": NAME, "parent": None, "max_model_len": length}
+        card: dict[str, Any] = {"id": NAME, "parent": None, "root": "/m", "max_model_len": length}
         if "no-length" in self.faults:
             del card["max_model_len"]
-        cards = [card, *({"id": name, "parent": NAME} for name in self.adapters)]
+        adapters = self.adapters.items()
+        cards = [card, *({"id": name, "parent": NAME, "root": path} for name, path in adapters)]
         if "two-bases" in self.faults:
-            cards.append({"id": "other", "parent": None, "max_model_len": length})
+            cards.append({**card, "id": "other", "root": "/other"})
+        if "two-names" in self.faults:
+            cards.append({**card, "id": ALIAS})
         if "no-bases" in self.faults:
             return {"object": "list"}
         return {"object": "list", "data": cards}
@@ -105,7 +112,7 @@ class TinyServer:
 
     def _completion(self, body: dict[str, Any]) -> dict[str, Any]:
         ids = list(body["prompt"])
-        if body["model"] not in {NAME, *self.adapters}:
+        if body["model"] not in {NAME, ALIAS, *self.adapters}:
             raise RefusedError(404, f"The model `{body['model']}` does not exist.")
         if len(ids) + body["max_tokens"] > self.model.config.max_position_embeddings:
             raise RefusedError(400, "This model's maximum context length is exceeded.")
@@ -135,7 +142,7 @@ class TinyServer:
     @torch.no_grad()
     def _run(self, name: str, ids: list[int], cache: Any = None) -> tuple[torch.Tensor, Any]:
         """Log-probabilities after each of `ids`, and the cache of all tokens so far."""
-        bare = name == NAME or "ignores-adapter" in self.faults
+        bare = name in {NAME, ALIAS} or "ignores-adapter" in self.faults
         tuned = isinstance(self.model, PeftModel)
         if tuned and not bare:
             self.model.set_adapter(name)
@@ -194,16 +201,29 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: dict[str, Any]) -> None:
         status = 200
+        self.state.headers.append({name.lower(): value for name, value in self.headers.items()})
+        if self.command == "POST" and self.state.faults & {"silent", "drops"}:
+            self.state.asked.append(body)
+            if "silent" in self.state.faults:
+                self.rfile.read(1)  # returns when the client has had enough
+            self.close_connection = True
+            return
         try:
             found = self.state.answer(
                 self.command, self.path, self.headers.get("Authorization", ""), body
             )
         except RefusedError as error:
             status, found = error.status, {"error": {"message": str(error)}}
-        content = b"<html>" if "not-json" in self.state.faults else json.dumps(found).encode()
+        content = (
+            f"<html>{self.state.key}".encode()
+            if "not-json" in self.state.faults
+            else json.dumps(found).encode()
+        )
         if "not-an-object" in self.state.faults:
             content = b"[]"
         self.send_response(status)
+        if status == 307:
+            self.send_header("Location", self.path)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -12,17 +12,23 @@ import pytest
 
 from conformance import language_model as conformance
 from maple.errors import ModelError
+from maple.models import server_api
 from maple.models.engine import TransformersModel
 from maple.models.loading import Loaded
 from maple.models.server import ServerModel
 from maple.records import ChoiceRequest, GenerateRequest, Sampling, Server
 from models import tiny
-from models.serving import NAME, TinyServer, serving
+from models.serving import ALIAS, NAME, TinyServer, serving
 from models.test_adapters import write_adapter
 from models.test_engine import SHOTS, requests
 
 ASKED = [ChoiceRequest("the quick ", "brown fox", (" jumps", " over the"))]
 WRITTEN = [GenerateRequest("", "the quick", (), 5)]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_api, "_PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +113,18 @@ def test_adapters_answer_by_request(
     built_in.adapters.clear()
     assert len(state.loads) == len(set(state.loads)) == 2
     assert all(name.startswith("maple-") for name in state.loads)
-    # Another sweep finds the adapter there, by its content.
+    # Another sweep finds the adapter there.
+    assert connect(gemma, state_url(model)).choice_logprobs(ASKED, adapter)
+    assert len(state.loads) == 2
+    # A copy is another one: the server would read the first again from where that was.
     copy = write_adapter(tmp_path / "copy", 1)
     assert connect(gemma, state_url(model)).choice_logprobs(ASKED, copy)
-    assert len(state.loads) == 2
-    # Trained again it is another one.
+    assert len(state.loads) == 3
+    assert state.adapters[state.loads[-1]] == str(copy)
+    # So is one that was trained again.
     write_adapter(adapter, 5)
     model.choice_logprobs(ASKED, adapter)
-    assert len(state.loads) == 3
+    assert len(state.loads) == 4
 
 
 def state_url(model: ServerModel) -> str:
@@ -131,6 +141,7 @@ def test_proof_says_what_can_be_seen(
     assert (tuned.eval_mode, tuned.linear_class, tuned.linear_bits) == (None, None, None)
     assert (tuned.bos_count, tuned.bos_expected) == (1, 1)
     assert tuned.server == f"{url.removeprefix('http://').removesuffix('/v1')} tiny-1"
+    assert tuned.server_model == NAME
     with pytest.raises(ModelError, match="changes nothing"):
         model.proof(write_adapter(tmp_path / "zero", 1, zero=True))
     state.faults = {"ignores-adapter"}
@@ -146,6 +157,7 @@ def test_token_ids_are_sent_and_sampling_is_off(model: ServerModel, state: TinyS
         assert body["model"] == NAME
         assert body["prompt"][0] == 1
         assert (body["temperature"], body["repetition_penalty"]) == (0.0, 1.0)
+        assert (body["top_p"], body["top_k"], body["min_p"]) == (1.0, 0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +230,18 @@ def test_the_model_is_chosen_by_name(gemma: Loaded, url: str, state: TinyServer)
     assert "did you mean 'tiny'" in caught.value.hint
 
 
+def test_names_of_one_base_share_its_adapters(
+    gemma: Loaded, url: str, state: TinyServer, adapter: Path
+) -> None:
+    state.faults = {"two-names"}
+    for _ in range(2):
+        assert connect(gemma, url, ALIAS).choice_logprobs(ASKED, adapter)
+    assert len(state.loads) == 1
+    state.faults = {"two-bases"}
+    with pytest.raises(ModelError, match="listed as an adapter of 'tiny'"):
+        connect(gemma, url, "other").choice_logprobs(ASKED, adapter)
+
+
 def test_the_servers_context_counts(gemma: Loaded, url: str, state: TinyServer) -> None:
     state.faults = {"short-context"}
     model = connect(gemma, url)
@@ -242,9 +266,7 @@ def test_without_its_client(gemma: Loaded, monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.hint == "pip install 'maple[server]'"
 
 
-def test_a_failing_server_is_asked_again(
-    model: ServerModel, state: TinyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_server_is_asked_again(model: ServerModel, state: TinyServer) -> None:
     wanted = model.choice_logprobs(ASKED, None)
     state.fails = [503, 429]
     assert model.choice_logprobs(ASKED, None) == wanted
@@ -254,11 +276,44 @@ def test_a_failing_server_is_asked_again(
         model.choice_logprobs(ASKED, None)
 
 
+@pytest.mark.parametrize(
+    ("fault", "attempts", "message"),
+    [
+        ("silent", 1, r"no answer to /completions in time \(0.1 s, of which 5 s to connect\)"),
+        ("drops", 3, "cannot be reached: Server disconnected"),
+    ],
+)
+def test_a_lost_server_is_waited_for_once(
+    gemma: Loaded,
+    url: str,
+    state: TinyServer,
+    adapter: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    attempts: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr(server_api, "_SECONDS", 0.1)
+    model = connect(gemma, url)
+    state.faults = {fault}
+    with pytest.raises(ModelError, match=message):
+        model.proof(None)
+    assert len(state.asked) == attempts
+    state.faults = set()
+    for folder in (None, adapter):
+        with pytest.raises(ModelError, match=f"{message}.*; it is not asked again"):
+            model.choice_logprobs(ASKED, folder)
+    assert len(state.asked) == attempts
+    assert state.loads == []
+
+
 def test_sampling_is_the_servers(model: ServerModel, state: TinyServer) -> None:
     how = Sampling(0.7, 0.9, 11)
     model.generate([GenerateRequest("", "the quick", (), 5, how)], None)
     (body,) = state.asked
     assert (body["temperature"], body["top_p"], body["seed"]) == (0.7, 0.9, 11)
+    # Left out, these two would come from the model's own generation settings.
+    assert (body["top_k"], body["min_p"]) == (0, 0.0)
     with pytest.raises(ModelError, match="nothing can be drawn"):
         model.generate([GenerateRequest("", "no", (), 5, Sampling(0.0, 0.9, 1))], None)
 
@@ -281,6 +336,47 @@ def test_a_key_is_sent_and_shown_to_nobody(
     with pytest.raises(ModelError, match="out of memory") as caught:
         model.choice_logprobs(ASKED, None)
     assert "hush" not in str(caught.value)
+    state.faults = {"not-json"}
+    with pytest.raises(ModelError, match=r"not JSON: '<html>\.\.\.'"):
+        model.choice_logprobs(ASKED, None)
+
+
+def test_a_key_that_a_file_ended(
+    gemma: Loaded, url: str, state: TinyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.key = "hush-hush"
+    monkeypatch.setenv("MAPLE_SERVER_KEY", "hush-hush\r\n")
+    assert connect(gemma, url).choice_logprobs(ASKED, None)
+    for broken in ("hush-hüsh", "hush\nhush", "hush\x00"):
+        # As os.environ would give it: no environment holds a NUL.
+        monkeypatch.setattr(server_api.os, "environ", {"MAPLE_SERVER_KEY": broken})
+        with pytest.raises(ModelError, match="MAPLE_SERVER_KEY: holds characters") as caught:
+            connect(gemma, url)
+        assert "hush" not in str(caught.value)
+
+
+def test_secrets_for_others_stay_here(
+    gemma: Loaded, url: str, state: TinyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = "X-Api-Key: sk-1\nAuthorization: Bearer sk-2\nUser-Agent: sk-3\nAccept: sk-4"
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", headers)
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.setenv(f"OPENAI_{name}", f"sk-{name}")
+    connect(gemma, url).choice_logprobs(ASKED, None)
+    own = {"host", "accept", "content-type", "user-agent"}
+    assert [set(sent) - own for sent in state.headers] == [set(), *[{"content-length"}] * 2]
+    monkeypatch.setenv("MAPLE_SERVER_KEY", "ours")
+    connect(gemma, url)
+    assert state.headers[-1]["authorization"] == "Bearer ours"
+    assert "sk-" not in str(state.headers)
+
+
+def test_a_redirect_is_not_followed(gemma: Loaded, url: str, state: TinyServer) -> None:
+    state.faults = {"redirects"}
+    with pytest.raises(ModelError, match="answered /models with 307: elsewhere") as caught:
+        connect(gemma, url)
+    assert "redirects to" in caught.value.hint
+    assert len(state.headers) == 1
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ EVAL = EvalCell(
     max_new_tokens=48,
     truncation="refuse",
     deterministic=True,
+    server_model="gemma-awq",
 )
 SCORE = ScoreCell("fedcba9876543210", "f1", 2, "mlqa-official:zh")
 
@@ -66,8 +67,11 @@ def test_ids_of_this_version_are_the_golden_ones() -> None:
     found = {
         "train": identity.train_id(TRAIN),
         "eval": identity.eval_id(EVAL),
+        "eval without a server's model": identity.eval_id(
+            dataclasses.replace(EVAL, server_model=None)
+        ),
         "eval without later fields": identity.eval_id(
-            dataclasses.replace(EVAL, deterministic=None)
+            dataclasses.replace(EVAL, deterministic=None, server_model=None)
         ),
         "score": identity.score_id(SCORE),
         "untuned": identity.train_id(TrainCell("x", "sha256:aa", "sha256:bb", "none")),

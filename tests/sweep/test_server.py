@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from maple.errors import StudyError
+from maple.errors import ModelError, StudyError
+from maple.models import server_api
 from maple.records import ChoiceResponse, GenerateResponse
 from maple.report import build, summary
 from maple.store import Store, servecheck
 from maple.store.servecheck import Agreement
 from maple.study.load import validate
 from maple.sweep.catalogue import catalogue
+from maple.sweep.check import bound
 from maple.sweep.plan import Todo, describe, make
 from maple.sweep.servecheck import agreement, check, sample
+from maple.tasks.harness import Harness
 from models import tiny
 from models.serving import TinyServer, serving
 from sweep.studies import planned, swept
@@ -70,6 +75,10 @@ def study(folder: Path, url: str | None, **changes: Any) -> dict[str, Any]:
     }
 
 
+def at(url: str) -> str:
+    return url.removeprefix("http://").removesuffix("/v1")
+
+
 def test_a_study_on_a_server_gives_the_built_in_engines_answers(
     folder: Path, url: str, state: TinyServer, tmp_path: Path
 ) -> None:
@@ -93,20 +102,31 @@ def test_a_study_on_a_server_gives_the_built_in_engines_answers(
         record = store.eval_record(name, cell)
         assert record is not None
         assert record.proof is not None
-        assert record.proof.server == f"{url.removeprefix('http://').removesuffix('/v1')} tiny-1"
+        assert record.proof.server == f"{at(url)} tiny-1"
+        assert record.proof.server_model == "tiny"
         assert record.proof.linear_bits is None
     # Another address is the same study: nothing is asked again.
     again, _, _ = swept(study(folder, "http://127.0.0.1:9/v1"), tmp_path / "served")
     assert (again.done, again.failed) == ([], {})
 
 
-def test_cells_wait_for_their_server(folder: Path, url: str, tmp_path: Path) -> None:
+def test_cells_wait_for_their_server(
+    folder: Path, url: str, state: TinyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcome, plan, _ = swept(study(folder, "http://127.0.0.1:9/v1", train=False), tmp_path)
     assert set(outcome.failed) == set(plan.grid.evals)
     assert all(
         message.startswith("server 127.0.0.1:9: cannot be reached")
         for message in outcome.failed.values()
     )
+    # One that hangs is waited for once, not once a cell.
+    with monkeypatch.context() as patched:
+        patched.setattr(server_api, "_SECONDS", 0.1)
+        state.faults = {"silent"}
+        hung, _, _ = swept(study(folder, url, train=False), tmp_path)
+    assert set(hung.failed) == set(plan.grid.evals)
+    assert len(state.asked) == 1
+    state.faults = set()
     resumed, _, _ = swept(study(folder, url, train=False), tmp_path)
     assert sorted(resumed.done) == sorted(plan.grid.evals)
 
@@ -122,9 +142,14 @@ def test_the_worker_is_told_where_the_server_is(folder: Path, url: str, tmp_path
         "float16",
     )
     assert {cell.compute_dtype for cell in plan.grid.evals.values()} == {"float16"}
-    assert {
-        cell.compute_dtype for cell in planned(study(folder, url), tmp_path)[0].grid.evals.values()
-    } == {"float32"}
+    assert {cell.server_model for cell in plan.grid.evals.values()} == {"tiny"}
+    plain = planned(study(folder, url), tmp_path)[0].grid.evals
+    assert {(cell.compute_dtype, cell.server_model) for cell in plain.values()} == {
+        ("float32", None)
+    }
+    # Another of the server's models gives other answers.
+    other = planned(study(folder, url, server={**changes, "model": "tiny-awq"}), tmp_path)[0]
+    assert not plan.grid.evals.keys() & other.grid.evals.keys()
 
 
 @pytest.mark.parametrize(
@@ -133,14 +158,24 @@ def test_the_worker_is_told_where_the_server_is(folder: Path, url: str, tmp_path
         ("127.0.0.1:8000", "expected an address such as"),
         ("ftp://127.0.0.1/v1", "expected an address such as"),
         ("http://", "expected an address such as"),
-        ("http://127.0.0.1:x/v1", "not an address"),
+        ("http://127.0.0.1:x/v1", "expected an address such as"),
+        ("http://me:secret/@127.0.0.1/v1", "expected an address such as"),
+        ("me:secret@127.0.0.1", "expected an address such as"),
+        (["http://me:secret@127.0.0.1/v1"], "should be a valid string"),
         ("http://me:secret@127.0.0.1/v1", "without user, password or query"),
         ("http://127.0.0.1/v1?key=secret", "without user, password or query"),
     ],
 )
-def test_addresses_are_checked(folder: Path, url: str, message: str) -> None:
-    with pytest.raises(StudyError, match=message):
+def test_addresses_are_checked(folder: Path, url: Any, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
         validate(study(folder, url), catalogue(), "s")
+    assert str(caught.value).startswith("s: evaluate.server.url: ")
+    assert "secret" not in str(caught.value)
+    misplaced = study(folder, None)
+    misplaced["evaluate"]["server"] = url
+    with pytest.raises(StudyError, match=r"s: evaluate\.server: input should be") as caught:
+        validate(misplaced, catalogue(), "s")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_server_is_one_base_at_one_precision(folder: Path, url: str) -> None:
@@ -176,13 +211,20 @@ def test_the_same_model_passes_and_another_does_not(
 def test_a_sample_takes_subsets_in_turn(folder: Path, url: str) -> None:
     evaluate = validate(study(folder, url), catalogue(), "s").evaluate
     assert evaluate is not None
-    asked = sample(evaluate.task, None)
+    tasks = [bound(section, 0, Harness([])) for section in evaluate.task]
+    asked = sample(tasks, None)
     assert (len(asked.choices), len(asked.completions)) == (16, 8)
     assert len({request.prefix for request in asked.choices}) == 2
     assert asked.choices[0].prefix == asked.choices[2].prefix != asked.choices[1].prefix
     assert len(set(asked.choices)) == 16
     with pytest.raises(StudyError, match="expected a task of choices among xquad"):
-        sample(evaluate.task[1:], None)
+        sample(tasks[1:], None)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, math.nan, math.inf])
+def test_a_tolerance_that_passes_everything_or_nothing(folder: Path, tolerance: float) -> None:
+    with pytest.raises(StudyError, match="expected a finite number above 0"):
+        checked(folder, "http://127.0.0.1:9/v1", tolerance)
 
 
 def responses(*logprobs: float, text: str = "") -> tuple[list[Any], list[Any]]:
@@ -207,6 +249,9 @@ def test_agreement_counts_by_hand(folder: Path) -> None:
         completions=1,
         first_differences=(2,),
     )
+    # A broken base agrees with nothing.
+    with pytest.raises(ModelError, match=r"gives log-probabilities of -1, nan \(adapter\)"):
+        agreement(base, "adapter", there, again, responses(-1.0, math.nan))
 
 
 def test_the_verdict_follows_the_results(folder: Path, url: str, tmp_path: Path) -> None:
@@ -221,7 +266,7 @@ def test_the_verdict_follows_the_results(folder: Path, url: str, tmp_path: Path)
         base=cell.base,
         base_name=cell.base_name,
         bits=32,
-        server="127.0.0.1:8000 vllm-0",
+        server=f"{at(url)} vllm-0",
         model="tiny",
         created="2026-11-25T12:00:00Z",
         maple="0.1.0",
@@ -233,11 +278,29 @@ def test_the_verdict_follows_the_results(folder: Path, url: str, tmp_path: Path)
     assert servecheck.read(tmp_path) == found
     (note, *_) = summary(store).notes
     assert note == (
-        "Answers come from a server. It was checked on 2026-11-25 (127.0.0.1:8000 vllm-0) and "
+        f"Answers come from a server. It was checked on 2026-11-25 ({at(url)} vllm-0) and "
         "agrees with the built-in engine: 2e-06 nats a token apart in the mean (tolerance 0.001), "
         "3e-05 at most; 1 of 8 completions differ."
     )
     assert describe(plan, store)["notes"][0] == note
+    # A verdict on another host, and on the untuned base where adapters answer.
+    elsewhere, _ = planned(study(folder, "http://[::1]:7/v1", train=False), tmp_path)
+    assert describe(elsewhere, store)["notes"][0] == (
+        f"{note} The study now names the server at [::1]:7, which was not compared."
+    )
+    tuned, _ = planned(study(folder, url, server={"model": "tiny"}), tmp_path)
+    (adapter,) = (key for key, cell in tuned.grid.train.items() if cell.method == "lora")
+    assert describe(tuned, store)["notes"][0] == (
+        f"{note} No adapter was compared; do it once: maple serve-check {folder} --url {url} "
+        f"--eval-bits 32 --server-model tiny --adapter {tmp_path}/train/{adapter} --out {tmp_path}"
+    )
+    both = (*found.agreements, dataclasses.replace(found.agreements[0], through="adapter"))
+    servecheck.write(tmp_path, dataclasses.replace(found, agreements=both))
+    assert "No adapter" not in describe(tuned, store)["notes"][0]
+    # What is run as it stands must be quoted.
+    odd, _ = planned(study(folder, url, train=False, server={"model": "ti ny"}), tmp_path)
+    assert "--server-model 'ti ny' --out" in describe(odd, store)["notes"][0]
+    planned(study(folder, url, train=False), tmp_path)
     # A verdict on other bits says nothing about these.
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"bits": 16}))

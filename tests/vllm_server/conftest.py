@@ -72,12 +72,11 @@ def url(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 def _wait(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
     end = time.monotonic() + _START_SECONDS
-    api = Api(address)
     while time.monotonic() < end:
         if server.poll() is not None:
             break
         try:
-            api.models()
+            Api(address).models()  # a new one each time: it does not ask a lost server again
         except ModelError:
             time.sleep(1)
         else:

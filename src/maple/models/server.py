@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from maple.errors import ModelError, nearest
+from maple.errors import nearest
 from maple.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, check_adapter, stamp
 from maple.models.completing import Completion, Extender, check_request, end_tokens
 from maple.models.encoding import (
@@ -21,7 +21,7 @@ from maple.models.encoding import (
     triples,
 )
 from maple.models.files import read_json
-from maple.models.hashing import files_identity
+from maple.models.hashing import files_identity, text_identity
 from maple.models.probes import PROBES
 from maple.models.scored import Scored, choice_responses
 from maple.models.server_api import Api, Served
@@ -69,11 +69,10 @@ class ServerModel:
         ends = end_tokens(Path(base.path), self._tokenizer)
         self._extender = Extender(self._tokenizer, ends)
         self._api = Api(server.url)
-        served = _chosen(self._api.models(), server.model, self._api.where)
+        served = _chosen(self._api, server.model)
         if served.max_tokens is None:
-            raise ModelError(
-                f"{self._api.where}: does not say how many tokens {served.name!r} takes "
-                "(max_model_len)",
+            raise self._api.error(
+                f"does not say how many tokens {served.name!r} takes (max_model_len)",
                 "expected a vLLM server",
             )
         self.model_name = served.name
@@ -136,9 +135,9 @@ class ServerModel:
         if adapter is not None:
             difference = _largest_difference(self._probe(self._name(adapter)), self._base_probes)
             if difference <= self._noise:
-                raise ModelError(
-                    f"{self._api.where}: adapter {adapter} changes nothing; all probe prompts give "
-                    f"the base's own probabilities within {self._noise:.2g} nats",
+                raise self._api.error(
+                    f"adapter {adapter} changes nothing; all probe prompts give the base's own "
+                    f"probabilities within {self._noise:.2g} nats",
                     "it was not trained, or the server does not apply it",
                 )
         ids = self._tokenizer(PROBES[0]).input_ids
@@ -150,6 +149,7 @@ class ServerModel:
             bos_count=bos_count(self._tokenizer, ids) if self._bos else 0,
             bos_expected=self._bos,
             server=f"{self._api.where.removeprefix('server ')} {self._api.fingerprint}".strip(),
+            server_model=self.model_name,
         )
 
     def _complete(self, name: str, completion: Completion) -> GenerateResponse:
@@ -159,8 +159,8 @@ class ServerModel:
             self._extender.extend(completion, token)
             if completion.reason is not None:
                 return completion.response()
-        raise ModelError(
-            f"{self._api.where}: ended an answer after {len(written.ids)} tokens "
+        raise self._api.error(
+            f"ended an answer after {len(written.ids)} tokens "
             f"({written.finish!r}), but no end marker, stop string or limit is there: "
             f"{self._tokenizer.decode(list(written.ids))[-40:]!r}",
             "the server must have no stop tokens of its own",
@@ -177,33 +177,34 @@ class ServerModel:
     def _name(self, adapter: Path | None) -> str:
         """The name under which the server answers through an adapter, or bare.
 
-        Adapters are named by their content: an adapter trained again is another one, and several
-        sweeps can share a server. None is taken out again; a server keeps the latest ones in
-        memory by itself and reads the others anew.
+        Adapters are named by their content and their folder: an adapter trained again is another
+        one, and so is a copy, since a server that has put an adapter out of memory reads it anew
+        from where it first was. Several sweeps can share a server. No adapter is taken out again:
+        a server keeps the latest ones in memory by itself.
         """
         if adapter is None:
             return self.model_name
         key = stamp(adapter)
         if key not in self._names:
             check_adapter(adapter, self._base)
-            content = files_identity(adapter, (CONFIG_FILE, WEIGHTS_FILE))
-            name = f"maple-{content.removeprefix('sha256:')[:16]}"
-            self._api.load_adapter(name, str(adapter.resolve()), self.model_name)
+            content, path = files_identity(adapter, (CONFIG_FILE, WEIGHTS_FILE)), adapter.resolve()
+            name = f"maple-{text_identity(f'{content} {path}').removeprefix('sha256:')[:16]}"
+            self._api.load_adapter(name, str(path), self.model_name)
             self._names[key] = name
         return self._names[key]
 
 
-def _chosen(listed: Sequence[Served], wanted: str | None, where: str) -> Served:
+def _chosen(api: Api, wanted: str | None) -> Served:
     """The base to ask: the one of that name, or the only one."""
-    bases = [served for served in listed if served.parent is None]
+    bases = [served for served in api.models() if served.parent is None]
     names = [served.name for served in bases]
     if wanted is not None:
         if wanted not in names:
-            raise ModelError(f"{where}: serves no model {wanted!r}", nearest(wanted, names))
+            raise api.error(f"serves no model {wanted!r}", nearest(wanted, names))
         return bases[names.index(wanted)]
     if len(bases) != 1:
-        raise ModelError(
-            f"{where}: serves {len(bases)} models, expected one: {', '.join(names) or 'none'}",
+        raise api.error(
+            f"serves {len(bases)} models, expected one: {', '.join(names) or 'none'}",
             "name one: model in [evaluate.server], or --server-model",
         )
     return bases[0]

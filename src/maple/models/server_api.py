@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from maple.errors import ModelError
 from maple.records import GenerateRequest
+from maple.study.config import host
 
 KEY = "MAPLE_SERVER_KEY"
 """Environment variable that holds the server's key. OPENAI_API_KEY is not read: it must not go
@@ -24,8 +26,19 @@ to whatever server a study names."""
 _SECONDS = 600.0
 """How long an answer may take; a busy server lets requests wait."""
 
-_RETRIES = 2
-"""Further attempts after a lost connection, a full queue or an error inside the server."""
+_CONNECT_SECONDS = 5.0
+"""How long a server may take to accept a connection."""
+
+_PAUSES = (0.5, 1.0)
+"""Seconds before each further attempt after a lost connection or one of `_BUSY`. There is none
+after a request that got no answer in time: it has waited long enough, and may still be worked on.
+"""
+
+_BUSY = frozenset({408, 429, 502, 503, 504})
+"""Statuses of a server, or a proxy before it, that may answer in a moment."""
+
+_TRANSPORT = frozenset({"host", "content-length"})
+"""Headers that only the HTTP library can know."""
 
 _LOWEST = -9999.0
 """What vLLM writes for minus infinity, which JSON lacks."""
@@ -45,11 +58,13 @@ class Served:
 
     Attributes:
         parent: name of the base where this is an adapter; None for a base.
+        root: where its weights come from; names of one base share it. None where not said.
         max_tokens: context length; None where the server does not say.
     """
 
     name: str
     parent: str | None
+    root: str | None
     max_tokens: int | None
 
 
@@ -80,7 +95,11 @@ class Written:
 
 
 class Api:
-    """One server. Safe to use from several threads."""
+    """One server. Safe to use from several threads.
+
+    A server that is lost, or does not answer in time, is not asked again: every later request fails
+    at once. Otherwise each cell of a sweep would wait for it anew.
+    """
 
     def __init__(self, url: str) -> None:
         """
@@ -88,7 +107,7 @@ class Api:
             url: "http://host:port/v1", without credentials.
 
         Raises:
-            ModelError: the package `openai` is not installed.
+            ModelError: the package `openai` is not installed, or no header can carry the key.
         """
         try:
             import openai
@@ -96,16 +115,28 @@ class Api:
             raise ModelError(
                 "the server engine needs the package openai", "pip install 'maple[server]'"
             ) from error
-        self.where = f"server {urlsplit(url).netloc}"
+        self.where = f"server {host(url)}"
         self.fingerprint = ""
-        self._key = os.environ.get(KEY, "")
+        self._key = _key()
+        self._met = False
+        self._lost = ""
         self._errors = openai
+        # Not followed: the key goes to the address that the study names, and to no other.
+        http = openai.DefaultHttpxClient(
+            follow_redirects=False, event_hooks={"request": [_headers(self._key)]}
+        )
+        weakref.finalize(self, http.close)
         self._client = openai.OpenAI(
             base_url=url,
-            api_key=self._key or "none",  # the client insists on one; vLLM ignores it
-            timeout=_SECONDS,
-            max_retries=_RETRIES,
+            api_key="none",  # the client insists on one; `_headers` replaces it
+            timeout=openai.Timeout(_SECONDS, connect=_CONNECT_SECONDS),
+            max_retries=0,
+            http_client=http,
         )
+
+    def error(self, what: str, hint: str = "") -> ModelError:
+        """What went wrong with this server, without its key, whoever repeated that."""
+        return ModelError(f"{self.where}: {self._hushed(what)}", self._hushed(hint))
 
     def models(self) -> list[Served]:
         """Bases and adapters that can be asked.
@@ -113,9 +144,7 @@ class Api:
         Raises:
             ModelError: no connection, no access, or not a list of models.
         """
-        # No second attempt: this is the first thing asked of a server, and a wrong address
-        # should say so at once.
-        listed = self._call("GET", "/models", None, retries=0).get("data")
+        listed = self._call("GET", "/models", None).get("data")
         if not isinstance(listed, list):
             raise self._broken("its list of models has no data")
         return [self._served(card) for card in listed]
@@ -137,8 +166,8 @@ class Api:
         choice = self._complete(model, ids, body)
         scores = choice.get("prompt_logprobs")
         if not isinstance(scores, list):
-            raise ModelError(
-                f"{self.where}: gives no log-probabilities of the prompt (prompt_logprobs)",
+            raise self.error(
+                "gives no log-probabilities of the prompt (prompt_logprobs)",
                 "choices can be scored on a vLLM server only",
             )
         if len(scores) != len(ids):
@@ -184,7 +213,7 @@ class Api:
             return
         body = {"lora_name": name, "lora_path": path}
         try:
-            self._request("POST", "/load_lora_adapter", body, retries=0)
+            self._request("POST", "/load_lora_adapter", body)
         except ModelError as error:
             # Another sweep may have loaded it meanwhile.
             if self._lists(name, base):
@@ -196,10 +225,16 @@ class Api:
             ) from error
 
     def _lists(self, name: str, base: str) -> bool:
-        found = [served for served in self.models() if served.name == name]
-        if found and found[0].parent != base:
-            raise self._broken(f"{name!r} listed as an adapter of {found[0].parent!r}")
-        return bool(found)
+        listed = {served.name: served for served in self.models()}
+        found = listed.get(name)
+        if found is None:
+            return False
+        # A base may have several names, of which vLLM calls the first one every adapter's parent.
+        wanted, parent = listed.get(base), listed.get(found.parent or "")
+        same = wanted and parent and parent.root is not None and parent.root == wanted.root
+        if found.parent != base and not same:
+            raise self._broken(f"{name!r} listed as an adapter of {found.parent!r}")
+        return True
 
     def _complete(
         self, model: str, ids: Sequence[int], body: Mapping[str, object]
@@ -210,27 +245,28 @@ class Api:
             {
                 "model": model,
                 "prompt": list(ids),
-                # Greedy. The rest is stated because a server takes its defaults from the model's
-                # own generation settings.
+                # Greedy. The rest, all of it without effect, is stated because a server takes its
+                # defaults from the model's own generation settings.
                 "temperature": 0.0,
                 "top_p": 1.0,
+                "top_k": 0,
+                "min_p": 0.0,
                 "frequency_penalty": 0.0,
                 "presence_penalty": 0.0,
                 "repetition_penalty": 1.0,
                 "return_token_ids": True,
                 **body,
             },
-            retries=_RETRIES,
         )
-        self.fingerprint = str(answer.get("system_fingerprint") or "")
+        self.fingerprint = self._hushed(str(answer.get("system_fingerprint") or ""))
         choices = answer.get("choices")
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
             raise self._broken("an answer without its one choice")
         choice: dict[str, Any] = choices[0]
         read = self._ids(choice.get("prompt_token_ids"), "read")
         if read != tuple(ids):
-            raise ModelError(
-                f"{self.where}: was sent {len(ids)} tokens beginning with {list(ids[:4])} and read "
+            raise self.error(
+                f"was sent {len(ids)} tokens beginning with {list(ids[:4])} and read "
                 f"{len(read)} beginning with {list(read[:4])}",
                 "the server must take token ids as they are, without a BOS or a template of its "
                 "own",
@@ -239,8 +275,8 @@ class Api:
 
     def _ids(self, value: object, did: str) -> tuple[int, ...]:
         if not isinstance(value, list) or not all(isinstance(token, int) for token in value):
-            raise ModelError(
-                f"{self.where}: does not say which tokens it {did} (return_token_ids)",
+            raise self.error(
+                f"does not say which tokens it {did} (return_token_ids)",
                 "expected a vLLM server, 0.10.2 or later",
             )
         return tuple(value)
@@ -263,62 +299,115 @@ class Api:
     def _served(self, card: object) -> Served:
         if not isinstance(card, dict) or not isinstance(card.get("id"), str):
             raise self._broken("a model without an id")
-        parent, length = card.get("parent"), card.get("max_model_len")
+        parent, root, length = card.get("parent"), card.get("root"), card.get("max_model_len")
         return Served(
             name=card["id"],
             parent=parent if isinstance(parent, str) else None,
+            root=root if isinstance(root, str) else None,
             max_tokens=length if isinstance(length, int) else None,
         )
 
-    def _call(
-        self, method: str, path: str, body: Mapping[str, object] | None, retries: int
-    ) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
         """A request whose answer is a JSON object."""
-        text = self._request(method, path, body, retries)
+        text = self._request(method, path, body)
         try:
             answer = json.loads(text)
         except ValueError as error:
-            raise self._broken(f"{path} answered what is not JSON: {text[:60]!r}") from error
+            shown = self._hushed(text)[:60]
+            raise self._broken(f"{path} answered what is not JSON: {shown!r}") from error
         if not isinstance(answer, dict):
             raise self._broken(f"{path} answered no JSON object")
         return answer
 
-    def _request(
-        self, method: str, path: str, body: Mapping[str, object] | None, retries: int
-    ) -> str:
-        client, errors = self._client.with_options(max_retries=retries), self._errors
-        try:
-            if method == "GET":
-                return client.get(path, cast_to=str)
-            return client.post(path, cast_to=str, body=body)
-        except errors.APITimeoutError as error:
-            raise ModelError(
-                f"{self.where}: no answer to {path} within {_SECONDS:.0f} s"
-            ) from error
-        except errors.APIConnectionError as error:
-            cause = error.__cause__ or error
-            raise ModelError(
-                f"{self.where}: cannot be reached: {cause}", "is it running, at this address?"
-            ) from error
-        except (errors.AuthenticationError, errors.PermissionDeniedError) as error:
+    def _request(self, method: str, path: str, body: Mapping[str, object] | None) -> str:
+        """The text of an answer, asked for again where that may help."""
+        if self._lost:
+            raise self.error(f"{self._lost}; it is not asked again", "the same command tries again")
+        # A server that has never answered is not asked twice: a wrong address says so at once.
+        pauses = iter(_PAUSES if self._met else ())
+        while True:
+            try:
+                answer = self._sent(method, path, body)
+            except self._errors.APITimeoutError as error:
+                self._lost = (
+                    f"no answer to {path} in time ({_SECONDS:g} s, of which {_CONNECT_SECONDS:g} s "
+                    "to connect)"
+                )
+                raise self.error(self._lost, "is it overloaded, or does it hang?") from error
+            except self._errors.APIConnectionError as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    self._lost = f"cannot be reached: {error.__cause__ or error}"
+                    raise self.error(self._lost, "is it running, at this address?") from error
+            except self._errors.APIStatusError as error:
+                pause = next(pauses, None) if error.status_code in _BUSY else None
+                if pause is None:
+                    raise self._refused(path, error) from error
+            else:
+                self._met = True
+                return answer
+            time.sleep(pause)
+
+    def _sent(self, method: str, path: str, body: Mapping[str, object] | None) -> str:
+        if method == "GET":
+            return self._client.get(path, cast_to=str)
+        return self._client.post(path, cast_to=str, body=body)
+
+    def _refused(self, path: str, error: Any) -> ModelError:
+        """What an error status means; `error` is openai's APIStatusError."""
+        status = error.status_code
+        if status in (401, 403):
             given = "the key in" if self._key else "no key, expected one in"
-            raise ModelError(
-                f"{self.where}: refused access ({error.status_code}) with {given} {KEY}"
-            ) from error
-        except errors.APIStatusError as error:
-            said = self._said(error.body, error.response.text)
-            hint = "did the server restart, or is the URL's path wrong?"
-            raise ModelError(
-                f"{self.where}: answered {path} with {error.status_code}: {said}",
-                hint if error.status_code == 404 else "",
-            ) from error
+            return self.error(f"refused access ({status}) with {given} {KEY}")
+        hint = "did the server restart, or is the URL's path wrong?" if status == 404 else ""
+        if 300 <= status < 400:
+            hint = "expected the address that this one redirects to"
+        said = self._said(error.body, error.response.text)
+        return self.error(f"answered {path} with {status}: {said}", hint)
 
     def _said(self, body: object, text: str) -> str:
         """The server's own words, short and without the key."""
         message = body.get("message", body.get("detail")) if isinstance(body, dict) else None
         said = message if isinstance(message, str) else text
-        said = said.replace(self._key, "...") if self._key else said
-        return " ".join(said.split())[:300]
+        # Before it is cut: half a key is too much as well.
+        return " ".join(self._hushed(said).split())[:300]
+
+    def _hushed(self, text: str) -> str:
+        return text.replace(self._key, "...") if self._key else text
 
     def _broken(self, what: str) -> ModelError:
-        return ModelError(f"{self.where}: {what}", "expected the completions API of a vLLM server")
+        return self.error(what, "expected the completions API of a vLLM server")
+
+
+def _key() -> str:
+    """The server's key; "" where there is none.
+
+    Raises:
+        ModelError: it cannot be sent; the message does not show it.
+    """
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ModelError(
+            f"environment variable {KEY}: holds characters that cannot be sent, expected printable "
+            "ASCII",
+            "was it read from a file with more than the key in it?",
+        )
+    return key
+
+
+def _headers(key: str) -> Callable[[Any], None]:
+    """A hook that leaves requests the headers set here.
+
+    The client adds OPENAI_ORG_ID, OPENAI_PROJECT_ID and whatever stands in OPENAI_CUSTOM_HEADERS:
+    those are for OpenAI, not for the server of a study.
+    """
+    ours = {"accept": "application/json", "content-type": "application/json", "user-agent": "maple"}
+    if key:
+        ours["authorization"] = f"Bearer {key}"
+
+    def only_ours(request: Any) -> None:
+        for name in set(request.headers) - _TRANSPORT:
+            del request.headers[name]
+        request.headers.update(ours)
+
+    return only_ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from maple.errors import StoreError
 from maple.records import EvalCell, TrainCell
 from maple.store.files import write_bytes
+from maple.study.config import host
 
 _FILE = "serve-check.json"
 
@@ -126,23 +128,36 @@ def server_notes(
         url, model: of the study's server.
         folder: the results folder.
     """
-    asked = {
-        (train[cell.train_id].base, train[cell.train_id].base_name, cell.eval_bits)
-        for cell in evals.values()
-        if cell.engine == "server"
+    cells = [cell for cell in evals.values() if cell.engine == "server"]
+    check = read(folder) if cells else None
+    bases = {(train[cell.train_id].base, cell.eval_bits): cell.train_id for cell in cells}
+    adapters = {
+        (train[cell.train_id].base, cell.eval_bits): cell.train_id
+        for cell in cells
+        if train[cell.train_id].method != "none"
     }
-    check = read(folder) if asked else None
     found = []
-    for base, name, bits in sorted(asked):
+    for (base, bits), name in sorted(bases.items()):
+        adapter = adapters.get((base, bits))
+        command = ["maple", "serve-check", train[name].base_name, "--url", url]
+        command += ["--eval-bits", str(bits)]
+        command += ["--server-model", model] if model else []
+        command += ["--adapter", str(folder / "train" / adapter)] if adapter else []
+        advice = f"do it once: {shlex.join([*command, '--out', str(folder)])}"
         fits = check is not None and (check.base, check.bits) == (base, bits)
-        if check is not None and fits and model in (None, check.model):
+        if check is None or not fits or model not in (None, check.model):
             found.append(
-                f"Answers come from a server. It was checked on {check.created[:10]} "
-                f"({check.server}) and {check.sentence()}."
+                "Answers come from a server that was not compared with the built-in engine; "
+                f"{advice}"
             )
             continue
-        found.append(
-            "Answers come from a server that was not compared with the built-in engine; do it "
-            f"once: maple serve-check {name} --url {url} --eval-bits {bits} --out {folder}"
+        said = (
+            f"Answers come from a server. It was checked on {check.created[:10]} "
+            f"({check.server}) and {check.sentence()}."
         )
+        if check.server.partition(" ")[0] != host(url):
+            said += f" The study now names the server at {host(url)}, which was not compared."
+        if adapter and "adapter" not in {agreement.through for agreement in check.agreements}:
+            said += f" No adapter was compared; {advice}"
+        found.append(said)
     return found

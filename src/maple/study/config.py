@@ -40,13 +40,19 @@ def _alpha(value: str | float) -> str | float:
     return value
 
 
+def host(url: str) -> str:
+    """ "host:port" of an address, without user and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def _url(value: str) -> str:
+    # What is wrong with it is not quoted: it may hold a password.
     try:
         parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"not an address: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
+        named, _ = parts.hostname, parts.port
+    except ValueError:
+        named = None
+    if not named or parts.scheme not in ("http", "https"):
         raise ValueError('expected an address such as "http://127.0.0.1:8000/v1"')
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError(

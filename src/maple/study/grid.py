@@ -54,10 +54,15 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Name and compute dtype of the engine that evaluates a base at given bits."""
+    """The engine that evaluates a base at given bits.
+
+    Attributes:
+        server_model: the base's name on a server; None for other engines, and where not stated.
+    """
 
     name: str
     compute_dtype: str
+    server_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,4 +210,5 @@ def _eval_cell(study: Study, trained: str, bits: int, subset: Subset, engine: En
         max_new_tokens=subset.max_new_tokens,
         truncation="refuse",
         deterministic=study.evaluate.deterministic or None,
+        server_model=engine.server_model,
     )

@@ -151,7 +151,7 @@ class _Names:
 
     def _foreign(self, task: TaskSection, key: str) -> TaskSection:
         for name in sorted({"dataset", "prompt", "subsets"} & task.model_fields_set):
-            self._add(f"{key}.{name}: {task.name} has one of its own", "remove the line")
+            self._add(f"{key}.{name}: {task.name} has one of its own", "leave it out")
         if task.language is None:
             return task
         try:
@@ -221,9 +221,13 @@ def _problem(where: str, key: str, found: Sequence[ErrorDetails]) -> MapleError:
         message = detail["msg"].removeprefix("Value error, ")
         messages.append(message[:1].lower() + message[1:])
     given = first["input"]
-    shown = "" if isinstance(given, Mapping) else f"got {given!r}, "
+    hidden = isinstance(given, Mapping) or key in _UNSHOWN
+    shown = "" if hidden else f"got {given!r}, "
     return MapleError(f"{where}: {key or 'the study'}: {shown}{' or '.join(messages)}")
 
+
+_UNSHOWN = frozenset({"evaluate.server", "evaluate.server.url"})
+"""Keys whose values are not repeated: an address may have a password in it."""
 
 _EXPECTATIONS: Mapping[str, str] = {
     "lora_alpha": 'state a rule such as lora_alpha = "2r": with a constant alpha, '

@@ -105,7 +105,7 @@ def engine_of(base: BaseModel, bits: int, server: ServerSection | None) -> Engin
         return Engine("scripted", "none")
     dtype = "float32" if bits == 32 else "bfloat16"
     if server is not None:
-        return Engine("server", server.compute_dtype or dtype)
+        return Engine("server", server.compute_dtype or dtype, server.model)
     return Engine("builtin", dtype)
 
 
@@ -222,22 +222,22 @@ def _ask(evaluate: EvaluateSection, folder: Path | None, problems: list[MapleErr
     asked: list[Asked] = []
     for section in evaluate.task:
         try:
-            task, bound = _bound(section, evaluate.exemplar_seed, harness)
+            task, own = bound(section, evaluate.exemplar_seed, harness)
         except MapleError as error:
             problems.append(error)
             continue
-        for name in bound.subsets:
+        for name in own.subsets:
             try:
-                made = asked_of(task, bound, name, folder)
+                made = asked_of(task, own, name, folder)
                 _lint(evaluate.exemplar_seed, made)
             except MapleError as error:
-                problems.append(MapleError(f"{bound.name}/{name}: {error.what}", error.hint))
+                problems.append(MapleError(f"{own.name}/{name}: {error.what}", error.hint))
                 continue
             asked.append(made)
     return asked
 
 
-def _bound(section: TaskSection, seed: int, harness: Harness) -> tuple[Task, TaskSection]:
+def bound(section: TaskSection, seed: int, harness: Harness) -> tuple[Task, TaskSection]:
     """The task that a section names, and the section with what a foreign task has of its own.
 
     Raises:

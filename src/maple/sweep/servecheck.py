@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile, zip_longest
 from pathlib import Path
 
 from maple import provenance
-from maple.errors import StudyError
+from maple.errors import ModelError, StudyError
 from maple.evaluate.responses import exemplars_of
 from maple.models import files
 from maple.models.encoding import bos_count, load_tokenizer
@@ -25,8 +26,8 @@ from maple.records import (
 )
 from maple.store.servecheck import Agreement, ServeCheck
 from maple.study.config import Study, TaskSection
-from maple.sweep.check import asked_of, check_server, engine_of
-from maple.tasks import TASKS
+from maple.sweep.check import asked_of, bound, check_server, engine_of
+from maple.tasks.harness import Harness
 
 CHOICES = 16
 """Choice requests of a sample."""
@@ -53,23 +54,23 @@ class Sample:
     completions: tuple[GenerateRequest, ...]
 
 
-def sample(sections: Sequence[TaskSection], folder: Path | None) -> Sample:
+def sample(tasks: Sequence[tuple[Task, TaskSection]], folder: Path | None) -> Sample:
     """The first items of tasks in their fixed order, one of each subset in turn.
 
     Args:
-        sections: tasks with their subsets, canonicalised by `study.load`.
+        tasks: as `sweep.check.bound` gives them.
         folder: release files; None for the hub, or where the dataset is "mini".
 
     Raises:
         StudyError: no task of choices, so that nothing would be measured.
         DataError: the data cannot be read.
     """
-    scored = [section for section in sections if TASKS[section.name].max_new_tokens is None]
-    written = [section for section in sections if section not in scored]
+    scored = [(task, section) for task, section in tasks if task.max_new_tokens is None]
+    written = [(task, section) for task, section in tasks if task.max_new_tokens is not None]
     if not scored:
         raise StudyError(
             "a server is compared on log-probabilities: expected a task of choices among "
-            + ", ".join(section.name for section in sections),
+            + ", ".join(task.name for task, _ in tasks),
             "add --task xcopa",
         )
     choices = [
@@ -92,12 +93,16 @@ def check(
         study: one base at one precision, with a server, canonicalised by `study.load`.
         adapter: PEFT folder; None to compare the untuned base only.
         folder: as in `sample`.
-        tolerance: of the mean difference in nats per answer token; None for `TOLERANCES`.
+        tolerance: of the mean difference in nats per answer token, finite and above 0; None for
+            `TOLERANCES`.
 
     Raises:
-        ModelError: the server fails, or the base cannot be loaded.
-        StudyError, DataError: as `sample`.
+        ModelError: the server fails, the base cannot be loaded, or gives no finite numbers.
+        StudyError: no such tolerance; or as `sample`.
+        DataError: as `sample`.
     """
+    if tolerance is not None and not 0 < tolerance < math.inf:
+        raise StudyError(f"--tolerance {tolerance:g}: expected a finite number above 0")
     evaluate = study.evaluate
     if evaluate is None or evaluate.server is None or evaluate.eval_bits == "as trained":
         raise RuntimeError("expected a study with a server and stated bits")
@@ -106,7 +111,8 @@ def check(
     check_server(base, study)
     dtype = engine_of(base, bits, evaluate.server).compute_dtype
     server = Server(evaluate.server.url, evaluate.server.model, dtype)
-    asked = sample(evaluate.task, folder)
+    harness = Harness([Path(included) for included in evaluate.lm_eval_include])
+    asked = sample([bound(section, 0, harness) for section in evaluate.task], folder)
     return _compared(base, bits, server, adapter, asked, tolerance)
 
 
@@ -166,7 +172,19 @@ def agreement(
         through: "untuned" or "adapter".
         server, here: the responses of the two.
         repeated: the server's responses to the choice requests, asked again.
+
+    Raises:
+        ModelError: a log-probability of the built-in engine is not finite. The server's own are
+            checked as they arrive.
     """
+    for response in here[0]:
+        if not all(map(math.isfinite, response.logprobs)):
+            raise ModelError(
+                f"{base.name}: the built-in engine gives log-probabilities of "
+                f"{', '.join(f'{value:g}' for value in response.logprobs)} ({through}), so that "
+                "nothing can be compared",
+                "is the model, or the adapter, damaged?",
+            )
     apart = _apart(server[0], here[0])
     tokenizer = load_tokenizer(base)
     differing = []
@@ -191,17 +209,16 @@ def agreement(
 
 
 def _drawn(
-    sections: Sequence[TaskSection], folder: Path | None, wanted: int
+    tasks: Sequence[tuple[Task, TaskSection]], folder: Path | None, wanted: int
 ) -> list[tuple[Task, str, Prompted]]:
     """(task, exemplars, item) of up to `wanted` items, one of each task and subset in turn."""
-    pairs = [(section, subset) for section in sections for subset in section.subsets][:wanted]
+    asked = [(*both, subset) for both in tasks for subset in both[1].subsets][:wanted]
     rows: list[list[tuple[Task, str, Prompted]]] = []
-    for section, subset in pairs:
-        task = TASKS[section.name]
+    for task, section, subset in asked:
         made = asked_of(task, section, subset, folder)
         shots = exemplars_of(task.name, subset, section.n_shot, 0, made.pool)
         shared = prefix([task.render(shot, subset, section.prompt) for shot in shots], shots)
-        items = made.items[: -(-wanted // len(pairs))]
+        items = made.items[: -(-wanted // len(asked))]
         rows.append([(task, shared, task.render(item, subset, section.prompt)) for item in items])
     turns = (item for turn in zip_longest(*rows) for item in turn if item is not None)
     return list(islice(turns, wanted))
@@ -229,12 +246,12 @@ def _pick(response: ChoiceResponse) -> int:
 
 def _problems(found: Agreement, tolerance: float) -> list[str]:
     problems = []
-    if found.mean > tolerance:
+    if not found.mean <= tolerance:
         problems.append(
             f"{found.through}: log-probabilities are {found.mean:.2g} nats a token apart in the "
             f"mean, above the tolerance of {tolerance:g}"
         )
-    elif found.largest > _LARGEST * tolerance:
+    elif not found.largest <= _LARGEST * tolerance:
         problems.append(
             f"{found.through}: one log-probability is {found.largest:.2g} nats a token off, more "
             f"than {_LARGEST:g} times the tolerance of {tolerance:g}"

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from maple import provenance
 from maple.errors import MapleError
@@ -33,6 +32,7 @@ from maple.records import (
     Unit,
 )
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
+from maple.study.config import host
 from maple.sweep.plan import KEPT_ITEMS, asked_as, is_answered, is_trained
 from maple.tasks import asking
 
@@ -275,9 +275,9 @@ class _Base:
         self._loaded: Any = None
         self._model: LanguageModel | None = None
         about = {"base": unit.base.name, "bits": unit.bits}
-        host = urlsplit(unit.server.url).netloc if unit.server else ""
+        server = host(unit.server.url) if unit.server else ""
         self._here = _Once(self._load, emit, about)
-        self._there = _Once(self._connect, emit, {**about, "server": host})
+        self._there = _Once(self._connect, emit, {**about, "server": server})
 
     def ensure_trainable(self) -> float:
         """Have the base in memory; the seconds that took.
