@@ -358,7 +358,7 @@ def test_a_key_that_a_file_ended(
 def test_secrets_for_others_stay_here(
     gemma: Loaded, url: str, state: TinyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headers = "X-Api-Key: sk-1\nAuthorization: Bearer sk-2\nUser-Agent: sk-3\nAccept: sk-4"
+    headers = "X-Api-Key: sk-1\nAuthorization: Bearer sk-2\nUser-Agent: sk-3\nHost: sk-4"
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", headers)
     for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID"):
         monkeypatch.setenv(f"OPENAI_{name}", f"sk-{name}")

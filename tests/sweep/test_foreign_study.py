@@ -13,7 +13,9 @@ from maple.report import build
 from maple.store import Store
 from maple.study.load import load, validate
 from maple.sweep.catalogue import catalogue
+from maple.sweep.check import bound
 from maple.sweep.plan import make
+from maple.sweep.servecheck import sample
 from maple.tasks.harness import Harness
 from sweep.studies import content, planned, swept
 from tasks import foreign_files
@@ -62,6 +64,18 @@ def test_a_study_runs_resumes_and_reports(include: Path, tmp_path: Path) -> None
     assert (again.done, again.scored) == ([], 0)
     more, _, _ = swept(foreign(include), tmp_path / "out")
     assert len(more.done) == len(plan.grid.evals)
+
+
+def test_a_server_can_be_asked_them(include: Path) -> None:
+    evaluate = validate(foreign(include), catalogue(), "study.toml").evaluate
+    assert evaluate is not None
+    harness = Harness([include])
+    asked = sample([bound(section, 0, harness) for section in evaluate.task[1:3]], None)
+    assert {request.choices for request in asked.choices} == {
+        tuple(f" {option}" for option in item["options"]) for item in foreign_files.ANIMALS
+    }
+    assert all(request.prompt.count("Answer:") == 3 for request in asked.choices)
+    assert {request.max_new_tokens for request in asked.completions} == {8}
 
 
 def test_an_edited_file_is_another_cell(include: Path, tmp_path: Path) -> None:

@@ -37,9 +37,6 @@ after a request that got no answer in time: it has waited long enough, and may s
 _BUSY = frozenset({408, 429, 502, 503, 504})
 """Statuses of a server, or a proxy before it, that may answer in a moment."""
 
-_TRANSPORT = frozenset({"host", "content-length"})
-"""Headers that only the HTTP library can know."""
-
 _LOWEST = -9999.0
 """What vLLM writes for minus infinity, which JSON lacks."""
 
@@ -406,8 +403,8 @@ def _headers(key: str) -> Callable[[Any], None]:
         ours["authorization"] = f"Bearer {key}"
 
     def only_ours(request: Any) -> None:
-        for name in set(request.headers) - _TRANSPORT:
+        for name in set(request.headers) - {"content-length"}:
             del request.headers[name]
-        request.headers.update(ours)
+        request.headers.update({"host": request.url.netloc.decode("ascii"), **ours})
 
     return only_ours

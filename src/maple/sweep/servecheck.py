@@ -216,7 +216,8 @@ def _drawn(
     rows: list[list[tuple[Task, str, Prompted]]] = []
     for task, section, subset in asked:
         made = asked_of(task, section, subset, folder)
-        shots = exemplars_of(task.name, subset, section.n_shot, 0, made.pool)
+        pool = None if made.subset.pool is None else made.pool
+        shots = exemplars_of(task.name, subset, section.n_shot, 0, pool)
         shared = prefix([task.render(shot, subset, section.prompt) for shot in shots], shots)
         items = made.items[: -(-wanted // len(asked))]
         rows.append([(task, shared, task.render(item, subset, section.prompt)) for item in items])
