@@ -8,21 +8,23 @@ needs: whoever asks the items needs the store alone, neither the harness nor the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from numbers import Real
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from maple.errors import DataError, nearest
 from maple.languages import language as language_of
 from maple.records import ChoiceResponse, EvalCell, Example, GenerateResponse, Prompted
 from maple.study.config import FOREIGN
-from maple.tasks.harness import Harness, blamed, config_hash, generation, quiet, refusal, version
+from maple.tasks.harness import Harness, generation, version
+from maple.tasks.harness_metrics import probed, scores, share
+from maple.tasks.harness_running import refusal, running
 
 OWN = "lm_eval"
 """What reports call the dataset and the prompt of such a task: the harness's own."""
+
+_KEPT_ANSWERS = 2**16
+"""Answers whose scores under all metrics are kept: metrics are asked for one after the other."""
 
 
 class Stored:
@@ -67,25 +69,29 @@ class ForeignTask:
         """
         self.name = name
         self._short = name.removeprefix(FOREIGN)
-        self._task = harness.build(self._short)
+        found = harness.build(self._short)
+        self._task, self._content = found.task, found.content
         self._n_shot = n_shot
         self._seed = seed
-        self._subset = self._language(language)
-        self._check_shots()
         self.kind = "generate" if self._task.OUTPUT_TYPE == "generate_until" else "choice"
         self.stop: tuple[str, ...] = ()
         self.max_new_tokens: int | None = None
-        if self.kind == "generate":
-            wanted = generation(self._short, self._task.config.generation_kwargs)
-            if wanted.temperature is not None:
-                raise refusal(self._short, "asks for sampled answers; a study's are greedy")
-            self.stop, self.max_new_tokens = wanted.stop, wanted.max_new_tokens
-        self._metrics, self._left_out = self._probed()
-        if not self._metrics:
+        with running(self._short):
+            self._subset = self._language(language)
+            self._check_shots()
+            if self.kind == "generate":
+                wanted = generation(self._short, self._task.config.generation_kwargs)
+                if wanted.temperature is not None:
+                    raise refusal(self._short, "asks for sampled answers; a study's are greedy")
+                self.stop, self.max_new_tokens = wanted.stop, wanted.max_new_tokens
+            doc = json.loads(_as_json(self._task.task_docs[0], self.name))
+            self.metrics: tuple[str, ...]
+            self.metrics, self._left_out = probed(self._task, doc, self._made_up(doc))
+        if not self.metrics:
             reasons = "; ".join(f"{name}: {why}" for name, why in self._left_out.items())
             raise refusal(self._short, f"has no metric that scores single items ({reasons})")
-        self.metrics: tuple[str, ...] = tuple(self._metrics)
         self.primary_metric = self.metrics[0]
+        self._scored: dict[tuple[str, object], Mapping[str, object]] = {}
 
     def subsets(self, dataset: str) -> tuple[str, ...]:
         """The one language.
@@ -114,10 +120,10 @@ class ForeignTask:
         """
         del folder
         self._check(dataset, subset)
-        with quiet(), blamed(self._short):
+        with running(self._short):
             # Seeded anew, so that each call draws the same exemplars.
             self._task.set_fewshot_seed(self._seed)
-            return [self._example(index, doc) for index, doc in enumerate(self._task.eval_docs)]
+            return [self._example(index, doc) for index, doc in enumerate(self._task.task_docs)]
 
     def exemplar_pool(self, dataset: str, subset: str, folder: Path | None) -> None:
         """None: the exemplars are in each item's context."""
@@ -138,7 +144,7 @@ class ForeignTask:
     def prompt_text(self, subset: str, prompt: str) -> str:
         """A hash of the task's file: of what it says, and of the code that it names."""
         del subset, prompt
-        return config_hash(self._task)
+        return self._content
 
     def score(
         self,
@@ -156,17 +162,14 @@ class ForeignTask:
         """
         del subset, prompt
         self._check_metric(metric)
-        doc = json.loads(example.fields["doc"])
-        results = self._results(response)
-        with quiet(), blamed(self._short):
-            scores = dict(self._scores(doc, results))
-        share = _share(scores.get(metric))
-        if share is None:
+        value = self._values(example, response).get(metric)
+        number = share(value)
+        if number is None:
             raise DataError(
-                f"{self.name}: {metric} of {example.example_id} is {scores.get(metric)!r}, "
+                f"{self.name}: {metric} of {example.example_id} is {value!r}, "
                 "expected a number from 0 to 1"
             )
-        return share
+        return number
 
     def metric_identity(self, metric: str, subset: str) -> tuple[int, str]:
         """1 and the versions of harness and task, as a score cell names them.
@@ -199,12 +202,11 @@ class ForeignTask:
             )
 
     def _check_metric(self, metric: str) -> None:
-        if metric not in self._metrics:
-            raise DataError(f"{self.name} has no metric {metric!r}", nearest(metric, self._metrics))
+        if metric not in self.metrics:
+            raise DataError(f"{self.name} has no metric {metric!r}", nearest(metric, self.metrics))
 
     def _language(self, stated: str | None) -> str:
-        metadata = self._task.config.metadata or {}
-        tag = stated or metadata.get("language")
+        tag = stated or self._task.config.metadata.get("language")
         if tag is None:
             raise DataError(
                 f"{self.name}: its language is not known",
@@ -287,54 +289,22 @@ class ForeignTask:
             return [response.text]
         return list(zip(response.logprobs, response.greedy, strict=True))
 
-    def _scores(
-        self, doc: Mapping[str, Any], results: Sequence[object]
-    ) -> Iterator[tuple[str, object]]:
-        """Each metric under each filter, the harness's rules applied to one document."""
-        from lm_eval.api.instance import Instance
+    def _values(
+        self, example: Example, response: ChoiceResponse | GenerateResponse
+    ) -> Mapping[str, object]:
+        """What one answer gets under each metric that is stored."""
+        key = (example.fields["doc"], response)
+        if key not in self._scored:
+            results = self._results(response)
+            with running(self._short):
+                found = dict(scores(self._task, json.loads(example.fields["doc"]), results))
+            if len(self._scored) == _KEPT_ANSWERS:
+                self._scored.clear()
+            self._scored[key] = {name: found.get(name) for name in self.metrics}
+        return self._scored[key]
 
-        kind = "generate_until" if self.kind == "generate" else "loglikelihood"
-        requests = [
-            Instance(kind, doc, (), number, (self._short, 0, 1), [result])
-            for number, result in enumerate(results)
-        ]
-        filters = self._task._filters  # noqa: SLF001  apply_filters() wants a whole run's requests
-        for ensemble in filters:
-            ensemble.apply(requests)
-            filtered = [request.filtered_resps[ensemble.name] for request in requests]
-            for metric, value in self._task.process_results(doc, filtered).items():
-                alone = len(filters) == 1 and ensemble.name == "none"
-                yield (metric if alone else f"{metric}[{ensemble.name}]"), value
-
-    def _probed(self) -> tuple[tuple[str, ...], Mapping[str, str]]:
-        """Names of the metrics that can be stored an item each; the others with the reason.
-
-        Found by scoring made-up answers to the first document, since a task's own code may give
-        any metric it likes.
-        """
-        from lm_eval.api.metrics import mean
-
-        found: dict[str, list[object]] = {}
-        with quiet(), blamed(self._short):
-            doc = json.loads(_as_json(self._task.eval_docs[0], self.name))
-            for results in self._made_up(doc):
-                for name, value in self._scores(doc, results):
-                    found.setdefault(name, []).append(value)
-        usable: list[str] = []
-        left_out: dict[str, str] = {}
-        for name, values in found.items():
-            # The harness averages what has no aggregation of its own.
-            aggregation = self._task.aggregation().get(name.partition("[")[0], mean)
-            if aggregation is not mean:
-                how = getattr(aggregation, "__name__", "a function of its own")
-                left_out[name] = f"a figure of the whole set ({how}), no mean over items"
-            elif None in map(_share, values):
-                left_out[name] = "its value for an item is no number from 0 to 1"
-            else:
-                usable.append(name)
-        return tuple(usable), left_out
-
-    def _made_up(self, doc: Mapping[str, Any]) -> Iterable[list[object]]:
+    def _made_up(self, doc: Mapping[str, Any]) -> Sequence[Sequence[object]]:
+        """Results of a right answer and a wrong one, or of each choice."""
         if self.kind == "generate":
             return [[self._golds(doc)[0]], ["-"]]
         if self._task.OUTPUT_TYPE == "loglikelihood":
@@ -356,11 +326,3 @@ def _as_json(doc: Mapping[str, Any], where: str) -> str:
 
 def _comparable(doc: object) -> str:
     return json.dumps(doc, ensure_ascii=False, sort_keys=True, default=str)
-
-
-def _share(value: object) -> float | None:
-    """A value as the number from 0 to 1 that every score in a store is; None if it is none."""
-    if not isinstance(value, (Real, np.bool_)):
-        return None
-    number = float(value)
-    return number if 0 <= number <= 1 else None

@@ -7,18 +7,16 @@ is why only folders that a study names are looked into, beside the package's own
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import inspect
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from maple.errors import DataError, nearest
 from maple.study.config import FOREIGN
-from maple.study.identity import content_hash
+from maple.tasks.harness_code import content, references
+from maple.tasks.harness_running import refusal, running, told
 
 _OUTPUT_TYPES = ("multiple_choice", "generate_until", "loglikelihood")
 
@@ -28,24 +26,21 @@ _SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p"}
 _DEFAULT_MAX_TOKENS = 256
 """What the harness's own models take where a task states none."""
 
-# What a cell's name knows through its items, its own fields or its score cells.
-_HASHED_ELSEWHERE = frozenset(
-    (
-        "custom_dataset",
-        "dataset_kwargs",
-        "dataset_name",
-        "dataset_path",
-        "fewshot_split",
-        "metadata",
-        "num_fewshot",
-        "tag",
-        "task",
-        "task_alias",
-        "test_split",
-        "training_split",
-        "validation_split",
-    )
-)
+_NO_TASKS = {"__pycache__", ".ipynb_checkpoints"}
+"""Folders that the harness does not look into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A task with its dataset read.
+
+    Attributes:
+        task: an `lm_eval.api.task.ConfigurableTask`.
+        content: hash of what its file says beyond the data it reads, and of the code it names.
+    """
+
+    task: Any
+    content: str
 
 
 class Harness:
@@ -59,38 +54,39 @@ class Harness:
         self._include = list(include)
         self._managers: dict[bool, Any] = {}
 
-    def build(self, name: str) -> Any:
-        """A task with its dataset read: an `lm_eval.api.task.ConfigurableTask`.
+    def build(self, name: str) -> Found:
+        """Look a task up and read its dataset.
 
         Args:
             name: as the harness has it, without our prefix.
 
         Raises:
-            DataError: the extra is missing, no task of that name, a file or dataset that cannot
-                be read, or a kind of task that is not supported, each saying which.
+            DataError: the extra is missing, no task of that name or two, a file or dataset that
+                cannot be read, or a kind of task that is not supported, each saying which.
         """
         require()
-        with quiet():
+        with running(name):
             manager = self._manager_of(name)
-            _check_config(name, manager.task_index[name].cfg)
-            with blamed(name):
-                (task,) = manager.load([name])["tasks"].values()
+            entry = manager.task_index[name]
+            config = _checked(name, entry.cfg, entry.yaml_path)
+            (task,) = manager.load([name])["tasks"].values()
             _check_task(name, task)
-        return task
+            named = dict(references(entry.cfg, config))
+            return Found(task, content(task.config, named, self._include))
 
     def _manager_of(self, name: str) -> Any:
-        from lm_eval.tasks._index import Kind
-
         # The package has thousands of files, which take seconds: only where nothing else helps.
         for defaults in (False, True):
             manager = self._manager(defaults=defaults)
             entry = manager.task_index.get(name)
             if entry is None:
                 continue
-            if entry.kind in (Kind.GROUP, Kind.TAG):
+            if entry.kind.name in {"GROUP", "TAG"}:
                 raise _several(name, entry)
-            if entry.kind is Kind.PY_TASK:
+            if entry.kind.name == "PY_TASK":
                 raise refusal(name, "is a Python class instead of a YAML file")
+            if not defaults:
+                self._check_single(name)
             return manager
         hint = nearest(name, manager.all_subtasks)
         raise DataError(
@@ -107,16 +103,38 @@ class Harness:
             )
         return self._managers[defaults]
 
+    def _check_single(self, name: str) -> None:
+        """Raises DataError if two files of the study's folders define a name.
+
+        The harness would take one of them without a word.
+        """
+        files = [
+            path
+            for path, said in self._files()
+            if isinstance(said, dict) and said.get("task") == name
+        ]
+        if len(files) > 1:
+            raise DataError(
+                f"{FOREIGN}{name}: is defined {len(files)} times: {', '.join(map(str, files))}",
+                "give each task a name of its own",
+            )
+
     def _unreadable(self) -> Iterator[str]:
         """The task files of the study's own folders that the harness skips without a word."""
+        for path, said in self._files():
+            if isinstance(said, Exception):
+                yield f"{path} cannot be read: {told(said)}"
+
+    def _files(self) -> Iterator[tuple[Path, dict[str, Any] | Exception]]:
+        """Each task file of the study's own folders: what it says, or why it cannot be read."""
         from lm_eval.tasks._yaml_loader import load_yaml
 
-        for folder in self._include:
-            for path in sorted(folder.rglob("*.yaml")):
-                try:
-                    load_yaml(path, resolve_func=False)
-                except Exception as error:  # noqa: BLE001  whatever it is, it is the file's cause
-                    yield f"{path} cannot be read: {_told(error)}"
+        paths = {path.resolve() for folder in self._include for path in folder.rglob("*.yaml")}
+        for path in sorted(path for path in paths if not _NO_TASKS.intersection(path.parts)):
+            try:
+                yield path, load_yaml(path, resolve_func=False)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is the file's cause
+                yield path, error
 
 
 def require() -> None:
@@ -128,7 +146,7 @@ def require() -> None:
     if importlib.util.find_spec("lm_eval") is None:
         raise DataError(
             "lm-evaluation-harness is not installed",
-            'pip install "maple[lm-eval]"',
+            "pip install -e '.[lm-eval]' in your clone of the repository",
         )
 
 
@@ -161,6 +179,7 @@ def generation(name: str, settings: Mapping[str, Any]) -> Generation:
 
     Raises:
         DataError: it sets what has no meaning here, or has an empty stop string.
+        Exception: what the harness raises for a value of a wrong kind.
     """
     from lm_eval.models.utils import normalize_gen_kwargs
 
@@ -183,67 +202,55 @@ def generation(name: str, settings: Mapping[str, Any]) -> Generation:
     )
 
 
-def config_hash(task: Any) -> str:
-    """Hash of what a task's file says beyond the data it reads, code of functions included."""
-    config = task.config.to_dict(keep_callable=True)
-    return content_hash(
-        {key: _plain(value) for key, value in config.items() if key not in _HASHED_ELSEWHERE}
-    )
+def _checked(name: str, plain: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """A task file's content with its functions, unless it must not even be built.
 
-
-def refusal(name: str, why: str) -> DataError:
-    """The error for a task that the harness has and that cannot be asked here."""
-    return DataError(
-        f"{FOREIGN}{name}: {why}", "docs/guides/lm-eval.md says which tasks a study can ask"
-    )
-
-
-@contextlib.contextmanager
-def blamed(name: str) -> Iterator[None]:
-    """Whatever the harness, a dataset or a task's own code raises, as one error with its name.
+    Args:
+        plain: the content without its functions: nothing has been run yet.
+        path: the file.
 
     Raises:
-        DataError: in place of any exception.
+        DataError: it asks for code from the hub, or runs what a model writes.
     """
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"{FOREIGN}{name}: {_told(error)}") from error
+    from lm_eval.tasks._yaml_loader import load_yaml
 
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of `datasets` and no advice of the harness on stderr."""
-    import datasets
-
-    logger = logging.getLogger("lm_eval")
-    level, shown = logger.level, not datasets.are_progress_bars_disabled()
-    logger.setLevel(logging.ERROR)
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _check_config(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse what must not even be built.
-
-    Raises:
-        DataError: it asks for code from a dataset's repository, or runs what a model writes.
-    """
     if "/" in name:
         raise refusal(name, "has a '/' in its name, which cannot name a folder of results")
-    if (config.get("dataset_kwargs") or {}).get("trust_remote_code"):
+    settings = plain.get("dataset_kwargs") or {}
+    if not isinstance(settings, Mapping):
+        raise DataError(f"{FOREIGN}{name}: dataset_kwargs is {settings!r}, expected a table")
+    if settings.get("trust_remote_code"):
         raise refusal(name, "asks to run code from its dataset's repository (trust_remote_code)")
-    if config.get("unsafe_code"):
+    if plain.get("unsafe_code"):
         raise refusal(name, "runs the code that a model writes (unsafe_code)")
-    if config.get("doc_to_image") or config.get("doc_to_audio"):
+    if plain.get("doc_to_image") or plain.get("doc_to_audio"):
         raise refusal(name, "shows pictures or plays sound")
+    config: Mapping[str, Any] = load_yaml(path)
+    if config.get("process_results") is None:
+        _check_metrics(name, config.get("metric_list") or ())
+    return config
+
+
+def _check_metrics(name: str, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a metric that is not the harness's own.
+
+    It would look for one on the hub and run what it finds, or run a script at a path.
+    """
+    import lm_eval.api.metrics  # noqa: F401  fills the registry
+    from lm_eval.api.registry import metric_registry
+
+    for one in metrics:
+        metric = one["metric"]
+        if callable(metric):
+            continue
+        if one.get("hf_evaluate"):
+            raise refusal(name, f"asks for code from the hub: metric {metric!r} has hf_evaluate")
+        if metric not in metric_registry:
+            raise DataError(
+                f"{FOREIGN}{name}: the harness has no metric {metric!r} of its own, "
+                "and code from the hub is not run",
+                nearest(str(metric), metric_registry.keys()),
+            )
 
 
 def _check_task(name: str, task: Any) -> None:
@@ -270,32 +277,3 @@ def _several(name: str, entry: Any) -> DataError:
         f"{FOREIGN}{name}: is a group of {len(names)} tasks, expected one task",
         f"give each an [[evaluate.task]] of its own: {', '.join(names)}",
     )
-
-
-def _plain(value: object) -> object:
-    """A value of a task's configuration as JSON, without memory addresses."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if callable(value):
-        return _code(value)
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    return str(value)
-
-
-def _code(function: Callable[..., object]) -> list[str]:
-    """What a function does: its name and the whole file it is from, helpers included."""
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    try:
-        source = inspect.getsourcefile(function)
-    except TypeError:  # built in
-        source = None
-    return [name, Path(source).read_text(encoding="utf-8") if source else ""]
-
-
-def _told(error: Exception) -> str:
-    """An exception in one line; some list whole configurations."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 400 else text[:399] + "…"
