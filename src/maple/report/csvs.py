@@ -48,7 +48,8 @@ def tables(gathered: Gathered) -> dict[str, bytes]:
     of_training = gathered.training.select("train_id", *_COST)
     failed = [
         gathered.training.select("train_id", "base_name", "status", "failure", "exit_status"),
-        cells.select(
+        # A cell that failed did so under each metric; one that was not scored, under its own.
+        estimates.unique(["eval_id", "failure"], keep="first", maintain_order=True).select(
             "train_id", "base_name", "status", "failure", "exit_status", "eval_id", "task", "subset"
         ),
     ]

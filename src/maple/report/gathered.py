@@ -12,7 +12,7 @@ import polars as pl
 from maple.analysis import frames
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
-from maple.records import EvalCell
+from maple.records import EvalCell, ScoreCell
 from maple.report.labels import cell_label, plural, subset_label
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
@@ -66,10 +66,11 @@ class Gathered:
 
     Attributes:
         statuses: "done", "failed" or "pending" by eval id.
+        unscored: eval id and metric where answers could not be scored.
         answered: ids of the eval cells that have answers; "failed" ones, too, which were done
             before more items were asked for.
         macros: those of `results`, by (setting, train id, eval bits).
-        records: of the plan's cells only, train cells first.
+        records: of the plan's cells only, train cells first, failed scores last.
     """
 
     store: Store
@@ -79,6 +80,7 @@ class Gathered:
     curves: pl.DataFrame
     answers: pl.DataFrame
     statuses: dict[str, str]
+    unscored: frozenset[tuple[str, str]]
     answered: frozenset[str]
     results: Results
     macros: dict[tuple[Setting, str, int], Macro]
@@ -117,13 +119,20 @@ def gather(store: Store) -> Gathered:
             "name a folder that `maple run` has written",
         )
     found = results(plan, frames.scores(store, plan))
-    planned = plan.train.keys() | plan.evals.keys()
+    planned = plan.train.keys() | plan.evals.keys() | plan.scores.keys()
+    records = tuple(record for record in store.records() if record.id in planned)
+    statuses = {record.id: record.status for record in records}
     cells = frames.cells(store, plan)
     return Gathered(
         store=store,
         plan=plan,
         cells=cells,
-        statuses=dict(cells.select("eval_id", "status").iter_rows()),
+        statuses={name: statuses.get(name, "pending") for name in plan.evals},
+        unscored=frozenset(
+            (record.cell.eval_id, record.cell.metric)
+            for record in records
+            if isinstance(record.cell, ScoreCell)
+        ),
         answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
         training=frames.training(store, plan),
         curves=frames.curves(store, plan),
@@ -131,7 +140,7 @@ def gather(store: Store) -> Gathered:
         results=found,
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=_tables(plan),
-        records=tuple(record for record in store.records() if record.id in planned),
+        records=records,
     )
 
 

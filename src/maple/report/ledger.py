@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maple.records import Cost, EvalCell
+from maple.records import Cost, EvalCell, ScoreCell, TrainCell
 from maple.report import labels
 from maple.report.gathered import Gathered, Line
 from maple.store import Record
+
+_KINDS = {"train": "training", "eval": "evaluation", "score": "scoring"}
+"""What a report calls the kinds of records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +178,9 @@ def failures(gathered: Gathered) -> tuple[FailureView, ...]:
         status = failure.exit_status if failure is not None else None
         found.append(
             FailureView(
-                kind="training" if record.kind == "train" else "evaluation",
+                kind=_KINDS[record.kind],
                 label=_record_label(gathered, record),
-                where=f"{record.cell.task}, {record.cell.subset}"
-                if isinstance(record.cell, EvalCell)
-                else "",
+                where=_where(gathered, record),
                 message=failure.message if failure is not None else "no message was recorded",
                 exit_status="–" if status is None else str(status),
                 detail=failure.detail if failure is not None else "",
@@ -190,7 +191,11 @@ def failures(gathered: Gathered) -> tuple[FailureView, ...]:
 
 def provenance(gathered: Gathered) -> Grid:
     """What the numbers were made with; a row for each distinct environment."""
-    counted = Counter(json.dumps(record.provenance, sort_keys=True) for record in gathered.records)
+    counted = Counter(
+        json.dumps(record.provenance, sort_keys=True)
+        for record in gathered.records
+        if record.kind != "score"  # no number was made with it
+    )
     rows = []
     for text, number in counted.items():
         about: dict[str, Any] = json.loads(text)
@@ -275,13 +280,26 @@ def _generated(
 
 
 def _record_label(gathered: Gathered, record: Record) -> str:
-    if isinstance(record.cell, EvalCell):
-        cell = gathered.plan.train[record.cell.train_id]
-        label = labels.cell_label(cell, record.cell.eval_bits)
-    else:
+    if isinstance(record.cell, TrainCell):
         cell = record.cell
         label = labels.train_label(cell)
+    else:
+        asked = _asked(gathered, record.cell)
+        cell = gathered.plan.train[asked.train_id]
+        label = labels.cell_label(cell, asked.eval_bits)
     return _with_base(gathered, cell.base_name, label)
+
+
+def _where(gathered: Gathered, record: Record) -> str:
+    if isinstance(record.cell, TrainCell):
+        return ""
+    asked = _asked(gathered, record.cell)
+    metric = f", {record.cell.metric}" if isinstance(record.cell, ScoreCell) else ""
+    return f"{asked.task}, {asked.subset}{metric}"
+
+
+def _asked(gathered: Gathered, cell: EvalCell | ScoreCell) -> EvalCell:
+    return cell if isinstance(cell, EvalCell) else gathered.plan.evals[cell.eval_id]
 
 
 def _with_base(gathered: Gathered, base: str, label: str) -> str:

@@ -66,6 +66,8 @@ def _progress(gathered: Gathered) -> str:
             for state in ("failed", "pending"):
                 text += f", {states[state]} {state}" if states[state] else ""
             parts.append(text)
+    if gathered.unscored:
+        parts.append(f"{labels.plural(len(gathered.unscored), 'score')} failed")
     return "; ".join(parts) + "."
 
 

@@ -132,7 +132,7 @@ def _cell(gathered: Gathered, eval_id: str | None, metric: str) -> Value:
     if eval_id is None:
         return Value("pending", note="not in the plan")
     result = gathered.results.cells.get((eval_id, metric))
-    status = gathered.statuses[eval_id]
+    status = "failed" if (eval_id, metric) in gathered.unscored else gathered.statuses[eval_id]
     if result is not None:
         note = f"failed after {result.score.n} items" if status == "failed" else ""
         return _value(result.score, result.delta, note)

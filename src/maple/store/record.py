@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maple.errors import StoreError
-from maple.records import Cost, EvalCell, Failure, Noise, Proof, TrainCell, TrainOutcome
+from maple.records import Cost, EvalCell, Failure, Noise, Proof, ScoreCell, TrainCell, TrainOutcome
 from maple.store.schemas import SCHEMA_VERSION
 
 
@@ -15,7 +15,7 @@ class Record(BaseModel):
     """What is known about one attempt at a cell, self-describing.
 
     Attributes:
-        kind: "train" or "eval".
+        kind: "train", "eval", or "score" where scoring failed: a score that is there needs none.
         id: the cell's id.
         status: "done" or "failed". A cell that was done and failed when more items were asked for
             is "failed" and keeps what it had: n, cost, proof, noise, exemplar_ids.
@@ -35,10 +35,10 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1, 2] = 2
-    kind: Literal["train", "eval"]
+    kind: Literal["train", "eval", "score"]
     id: str
     status: Literal["done", "failed"]
-    cell: TrainCell | EvalCell
+    cell: TrainCell | EvalCell | ScoreCell
     started: str
     finished: str
     provenance: dict[str, Any]

@@ -100,10 +100,16 @@ class Store:
         """The record of an eval cell; None before its first attempt ended."""
         return self._record(self.eval_path(eval_id, cell).with_suffix(".json"))
 
+    def score_record(self, score_id: str, cell: ScoreCell) -> Record | None:
+        """Why the last attempt to score failed; None where it did not."""
+        return self._record(self.score_path(score_id, cell).with_suffix(".json"))
+
     def put_record(self, record: Record) -> None:
         """Write a cell's record. It is the last file of a finished cell: with it, the cell is."""
         if isinstance(record.cell, TrainCell):
             path = self.train_folder(record.id) / "record.json"
+        elif isinstance(record.cell, ScoreCell):
+            path = self.score_path(record.id, record.cell).with_suffix(".json")
         else:
             path = self.eval_path(record.id, record.cell).with_suffix(".json")
         files.write_bytes(path, record.to_bytes())
@@ -204,10 +210,12 @@ class Store:
     def put_scores(
         self, score_id: str, cell: ScoreCell, example_ids: Sequence[str], scores: Sequence[float]
     ) -> None:
-        """Write one metric's score of each example."""
+        """Write one metric's score of each example; an earlier failure is over with it."""
         table = pa.table([list(example_ids), list(scores)], schema=schemas.SCORES)
         about = {"score_id": score_id, "cell": dataclasses.asdict(cell)}
-        files.write_table(self.score_path(score_id, cell), schemas.with_metadata(table, about))
+        path = self.score_path(score_id, cell)
+        files.write_table(path, schemas.with_metadata(table, about))
+        path.with_suffix(".json").unlink(missing_ok=True)
 
     def scores(self, score_id: str, cell: ScoreCell) -> pa.Table | None:
         """A table of SCORES; None before the cell was scored."""
@@ -237,8 +245,8 @@ class Store:
         return None if content is None else parse_plan(content, str(path))
 
     def records(self) -> Iterator[Record]:
-        """Every record in the folder, train cells first, in order of path."""
-        for pattern in ("train/*/record.json", "eval/*/*/*/*.json"):
+        """Every record in the folder, train, eval and failed score cells, each in order of path."""
+        for pattern in ("train/*/record.json", "eval/*/*/*/*.json", "scores/*/*.json"):
             for path in sorted(self.root.glob(pattern)):
                 record = self._record(path)
                 if record is not None:

@@ -94,6 +94,7 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     else:
         drawn = _draw(study.train, folder, problems) if study.train else []
         asked = _ask(study.evaluate, folder, problems) if study.evaluate else []
+    problems += _unanswerable(bases, asked)
     if problems:
         raise StudyError.of(problems)
     return Checked(study, tuple(bases), tuple(drawn), tuple(asked))
@@ -307,6 +308,31 @@ def _lint(exemplar_seed: int, asked: Asked) -> None:
     if problems:
         shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])
         raise DataError(f"{len(problems)} violations: " + "; ".join(shown))
+
+
+def _unanswerable(bases: Sequence[BaseModel], asked: Sequence[Asked]) -> list[ModelError]:
+    """Empty prompts, which some foreign tasks have, need a base whose texts start with BOS."""
+    empty = sorted(
+        {
+            one.subset.task
+            for one in asked
+            if one.subset.task.startswith(FOREIGN)
+            and any(not one.task.render(item, "", one.subset.prompt).text for item in one.items)
+        }
+    )
+    if not empty:
+        return []
+    from maple.models.encoding import load_tokenizer  # loads transformers, which takes seconds
+
+    return [
+        ModelError(
+            f"{base.name}: {', '.join(empty)} has items with an empty context, and this base's "
+            "texts start without BOS: nothing precedes the answer",
+            "choose another base model, or leave the task out",
+        )
+        for base in bases
+        if base.path and not load_tokenizer(base)("").input_ids
+    ]
 
 
 def template_hash() -> str:

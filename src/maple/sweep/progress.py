@@ -14,6 +14,7 @@ class CellStatus:
     """One cell's state.
 
     Attributes:
+        kind: "train", "eval", or "score" where the answers could not be scored.
         status: "done", "failed", "running" (under a live lease) or "pending".
         items: answered and wanted items of an eval cell, "32 of 50"; "" for a train cell.
         what: the cell in words, and the first line of the reason where it failed.
@@ -59,6 +60,11 @@ def progress(store: Store) -> list[CellStatus]:
         whole = is_answered(store, name, asked, wanted)
         items = f"{store.answered(name, asked)} of {wanted}"
         found.append(_status(store, "eval", name, record, whole, describe_eval(plan, asked), items))
+    for name, score in plan.scores.items():
+        record = store.score_record(name, score)
+        if record is not None:
+            what = f"{score.metric} of {describe_eval(plan, plan.evals[score.eval_id])}"
+            found.append(_status(store, "score", name, record, False, what, ""))
     return found
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from maple import provenance
-from maple.errors import MapleError
+from maple.errors import DataError, MapleError
 from maple.evaluate.scores import score
 from maple.protocols import Executor
-from maple.records import EvalCell, Failure, TrainCell, Unit
-from maple.store import Store
+from maple.records import EvalCell, Failure, ScoreCell, TrainCell, Unit
+from maple.store import Record, Store
 from maple.sweep.plan import Plan, Todo, is_answered, is_trained
 from maple.sweep.unit import death_record
 
@@ -31,7 +31,7 @@ class Outcome:
 
     Attributes:
         done: ids of the cells that this sweep finished.
-        failed: message by id of the cells that failed in this sweep.
+        failed: message by id of the cells that failed in this sweep, score cells too.
         scored: score cells written.
     """
 
@@ -61,7 +61,7 @@ def run(plan: Plan, store: Store, executor: Executor, on_event: OnEvent) -> Outc
         for unit in units:
             watch.unit = unit
             executor.run([unit], watch)
-            watch.outcome.scored += score_missing(plan, store)
+            watch.outcome.scored += score_missing(plan, store, watch.outcome.failed)
         if not units and not held - failed:
             break
         if watch.began:
@@ -70,15 +70,26 @@ def run(plan: Plan, store: Store, executor: Executor, on_event: OnEvent) -> Outc
         if held - failed:
             on_event({"event": "waiting", "count": len(held - failed)})
         time.sleep(_POLL_SECONDS)
-    watch.outcome.scored += score_missing(plan, store)
+    watch.outcome.scored += score_missing(plan, store, watch.outcome.failed)
     store.write_index()
     return watch.outcome
 
 
-def score_missing(plan: Plan, store: Store) -> int:
-    """Score every finished eval cell that lacks a metric; the number of score cells written."""
+def score_missing(plan: Plan, store: Store, failed: dict[str, str]) -> int:
+    """Score every finished eval cell that lacks a metric.
+
+    Args:
+        plan, store: as for `run`.
+        failed: message by id of the cells that are left out because they have failed; receives
+            those whose answers a task cannot score, which get a failed record.
+
+    Returns:
+        The number of score cells written.
+    """
     written = 0
     for name, cell in plan.grid.scores.items():
+        if name in failed:
+            continue
         source = plan.grid.evals[cell.eval_id]
         record = store.eval_record(cell.eval_id, source)
         if record is None or not record.n or not store.count(cell.eval_id, source):
@@ -89,10 +100,29 @@ def score_missing(plan: Plan, store: Store) -> int:
         rows = store.finished(cell.eval_id, source).to_pylist()
         items = store.items(source.task, source.subset, source.items)
         examples = {item.example_id: item for item in items}
-        scores = score(plan.task(source.task), source, cell.metric, examples, rows)
+        started = provenance.utc_now()
+        try:
+            scores = score(plan.task(source.task), source, cell.metric, examples, rows)
+        except DataError as error:
+            failed[name] = str(error)
+            store.put_record(_unscored(name, cell, started, error))
+            continue
         store.put_scores(name, cell, [row["example_id"] for row in rows], scores)
         written += 1
     return written
+
+
+def _unscored(name: str, cell: ScoreCell, started: str, error: DataError) -> Record:
+    return Record(
+        kind="score",
+        id=name,
+        status="failed",
+        cell=cell,
+        started=started,
+        finished=provenance.utc_now(),
+        provenance=provenance.provenance(),
+        failure=Failure(str(error)),
+    )
 
 
 class _Watch:

@@ -146,7 +146,7 @@ def require() -> None:
     if importlib.util.find_spec("lm_eval") is None:
         raise DataError(
             "lm-evaluation-harness is not installed",
-            "pip install -e '.[lm-eval]' in your clone of the repository",
+            "in the clone of MAPLE: pip install -e '.[lm-eval]'",
         )
 
 
