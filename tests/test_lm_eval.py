@@ -25,6 +25,7 @@ from maple.data.squad import read_squad
 from maple.errors import DataError, ModelError
 from maple.lm_eval import MapleLM, main
 from maple.models.files import resolve
+from maple.records import GenerateResponse
 from maple.store import Store
 from maple.sweep.plan import Plan
 from models import tiny
@@ -157,6 +158,68 @@ def test_a_chat_template_writes_the_only_bos(
     kwargs = {"until": ["."], "max_gen_toks": 4}
     asked = [Instance("generate_until", {}, (prompt, kwargs), 0) for prompt in (text, "the fox")]
     assert len(set(ours.generate_until(asked))) == 1
+
+
+def test_a_template_may_open_with_a_token_that_the_tokenizer_adds_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ChatML, where that token is called BOS, too."""
+    folder = tiny.saved(tmp_path, "llama")
+    mine, theirs = MapleLM(str(folder), bits=32), HFLM(str(folder), dtype="float32", device="cpu")
+    template = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}<s>yes"
+    for lm in (mine, theirs):
+        lm.tokenizer.chat_template = template
+    history = [{"role": "user", "content": "the fox"}]
+    text = mine.apply_chat_template(history)
+    assert text == theirs.apply_chat_template(history) == "<s>user\nthe fox</s>\n<s>yes"
+    kwargs = {"until": ["."], "max_gen_toks": 8}
+    asked = [Instance("generate_until", {}, (text, kwargs), 0)]
+    given = []
+    plain = mine._engine.generate_from
+
+    def seen(prompts: list[list[int]], *rest: Any) -> list[GenerateResponse]:
+        given.extend(prompts)
+        return plain(prompts, *rest)
+
+    monkeypatch.setattr(mine._engine, "generate_from", seen)
+    answers = mine.generate_until(asked)
+    assert given == [theirs.tok_encode(text)]
+    assert given[0].count(1) == 2
+    assert answers == theirs.generate_until(asked, disable_tqdm=True)
+    with pytest.raises(ModelError, match="an empty prompt"):
+        mine.generate_until([Instance("generate_until", {}, ("", kwargs), 0)])
+
+
+def test_a_template_without_a_system_role_gets_none(
+    ours: MapleLM, theirs: HFLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+        "{% endif %}{{ m.content }}{% endfor %}"
+    )
+    history = [{"role": role, "content": role} for role in ("system", "user")]
+    monkeypatch.setattr(ours.tokenizer, "chat_template", template)
+    monkeypatch.setattr(theirs.tokenizer, "chat_template", template)
+    assert ours.apply_chat_template(history) == theirs.apply_chat_template(history) == "user"
+    monkeypatch.setattr(ours.tokenizer, "chat_template", "{{ raise_exception('never') }}")
+    with pytest.raises(ModelError, match="the chat template cannot be applied: never"):
+        ours.apply_chat_template(history)
+    monkeypatch.setattr(ours.tokenizer, "chat_template", None)
+    with pytest.raises(ModelError, match="the chat template cannot be applied"):
+        ours.apply_chat_template(history)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"model": "demo:nothing", "dtype": "float32"}, "has no argument 'dtype'"),
+        ({"model": "demo:nothing", "trust_remote_code": True}, "argument 'trust_remote_code'"),
+        ({"bits": 16}, "needs to know which"),
+    ],
+)
+def test_arguments_of_other_models_are_refused(arguments: dict[str, Any], match: str) -> None:
+    with pytest.raises(ModelError, match=match):
+        get_model("maple").create_from_arg_obj(arguments, {"batch_size": 1, "device": None})
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from maple.errors import StudyError
+from maple.records import Failure
 from maple.report import build
 from maple.store import Store
 from maple.study.load import load, validate
 from maple.sweep.catalogue import catalogue
 from maple.sweep.check import bound
 from maple.sweep.plan import make
+from maple.sweep.progress import progress
+from maple.sweep.run import score_missing
 from maple.sweep.servecheck import sample
 from maple.tasks.harness import Harness
+from models import tiny
 from sweep.studies import content, planned, swept
 from tasks import foreign_files
 
@@ -76,6 +82,68 @@ def test_a_server_can_be_asked_them(include: Path) -> None:
     }
     assert all(request.prompt.count("Answer:") == 3 for request in asked.choices)
     assert {request.max_new_tokens for request in asked.completions} == {8}
+
+
+RULES = """
+def score(doc, results):
+    found = {"whole": 1.0, "odd": 1.0}
+    return found if "moo" in doc["question"] or %s else {"whole": 1.0}
+"""
+
+
+def test_a_metric_that_fails_is_a_row_and_the_sweep_goes_on(include: Path, tmp_path: Path) -> None:
+    study = foreign(include)
+    code = {"process_results": "rules.score"}
+    foreign_files.write(include, foreign_files.CHOICE, functions=code, metric_list=None)
+    (include / "rules.py").write_text(RULES % False, encoding="utf-8")
+    outcome, plan, store = swept(study, tmp_path / "out")
+    failed = {name for name, score in plan.grid.scores.items() if score.metric == "odd"}
+    assert set(outcome.failed) == failed
+    assert len(failed) == 2
+    assert outcome.scored == len(plan.grid.scores) - len(failed)
+    (message,) = set(outcome.failed.values())
+    assert re.fullmatch(
+        r"lm_eval:animals: odd of animals-\d is None, expected a number from 0 to 1", message
+    )
+    record = store.score_record(min(failed), plan.grid.scores[min(failed)])
+    assert record is not None
+    assert record.failure == Failure(message)
+    assert {row.id for row in progress(store) if row.kind == "score"} == failed
+
+    page = build(store).read_text(encoding="utf-8")
+    assert message in page
+    assert "2 scores failed" in page
+    tables = tmp_path / "out" / "report" / "tables"
+    failures = pl.read_csv(tables / "failures.csv")
+    assert failures["failure"].to_list() == [f"not scored: {message}"] * 2
+    scores = pl.read_csv(tables / "scores.csv").filter(pl.col("task") == "lm_eval:animals")
+    assert set(scores.select("metric", "status").rows()) == {("whole", "done"), ("odd", "failed")}
+
+    # Tried again, and over once it succeeds.
+    again, plan, store = swept(study, tmp_path / "out")
+    assert set(again.failed) == failed
+    task = plan.task("lm_eval:animals")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(task), "score", lambda *_: 1.0)
+        assert score_missing(plan, store, {}) == len(failed)
+    assert [record.kind for record in store.records() if record.status == "failed"] == []
+
+
+def test_an_empty_context_needs_a_base_with_bos(include: Path, tmp_path: Path) -> None:
+    foreign_files.write(include, foreign_files.CHOICE, doc_to_text="")
+    tasks = [{"name": "lm_eval:animals", "n_shot": 0}]
+    for family, bos in (("llama", False), ("gemma3", True)):
+        base = tiny.saved(tmp_path / family, family)
+        study = {
+            "name": "empty",
+            "base": {"models": [str(base)]},
+            "evaluate": {"eval_bits": [32], "lm_eval_include": [str(include)], "task": tasks},
+        }
+        if bos:
+            assert planned(study, tmp_path / "out")[0].grid.evals
+            continue
+        with pytest.raises(StudyError, match="lm_eval:animals has items with an empty context"):
+            planned(study, tmp_path / "out")
 
 
 def test_an_edited_file_is_another_cell(include: Path, tmp_path: Path) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from lm_eval.tasks import TaskManager
 
 from maple.errors import DataError
 from maple.records import ChoiceResponse, EvalCell, Example, GenerateResponse
-from maple.tasks import asking
+from maple.tasks import asking, foreign
 from maple.tasks.foreign import OWN, ForeignTask
 from maple.tasks.harness import Harness
 from tasks import foreign_files
@@ -131,6 +136,67 @@ def test_a_task_may_bring_rules_of_its_own(tmp_path: Path) -> None:
     assert [line.split()[1] for line in left_out] == ["points", "words"]
 
 
+def test_an_answer_is_scored_once_for_all_metrics_and_prints_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = (
+        "def score(doc, results):\n    print('said', results)\n    return {'a': 1.0, 'b': 0.0}\n"
+    )
+    foreign_files.write(
+        tmp_path, CHOICE, metric_list=None, functions={"process_results": "rules.score"}
+    )
+    (tmp_path / "rules.py").write_text(rules, encoding="utf-8")
+    found = task(tmp_path)
+    calls: list[object] = []
+    plain = foreign.scores
+    monkeypatch.setattr(foreign, "scores", lambda *given: calls.append(given) or plain(*given))
+    for item in items(found)[:2]:
+        for metric, value in (("a", 1.0), ("b", 0.0)):
+            assert found.score(item, chosen(-1.0, -2.0), metric, ENGLISH, OWN) == value
+    assert found.score(items(found)[0], chosen(-2.0, -1.0), "a", ENGLISH, OWN) == 1.0
+    assert len(calls) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "said" in printed.err
+
+
+def test_a_metric_of_some_items_only_fails_on_the_others(tmp_path: Path) -> None:
+    foreign_files.write(
+        tmp_path, CHOICE, metric_list=None, functions={"process_results": "rules.score"}
+    )
+    (tmp_path / "rules.py").write_text(
+        "def score(doc, results):\n"
+        "    return {'all': 1.0} | ({'some': 1.0} if 'moo' in doc['question'] else {})\n",
+        encoding="utf-8",
+    )
+    found = task(tmp_path)
+    assert found.metrics == ("all", "some")
+    second = items(found)[1]
+    assert found.score(second, chosen(-1.0, -2.0), "all", ENGLISH, OWN) == 1.0
+    with pytest.raises(DataError, match="some of animals-1 is None, expected a number from 0 to 1"):
+        found.score(second, chosen(-1.0, -2.0), "some", ENGLISH, OWN)
+
+
+def test_tasks_that_shuffle_render_the_same_items(tmp_path: Path) -> None:
+    foreign_files.write(
+        tmp_path, CHOICE, functions={"process_docs": "rules.mix"}, fewshot_split=None
+    )
+    (tmp_path / "rules.py").write_text(
+        "import random\nimport numpy as np\n"
+        "def number(doc):\n"
+        "    return {**doc, 'question': f\"{doc['question']} {random.random()}\"}\n"
+        "def mix(docs):\n    return docs.select(np.random.permutation(len(docs))).map(number)\n",
+        encoding="utf-8",
+    )
+    first = items(task(tmp_path, n_shot=1))
+    # The harness itself, seeded otherwise, leaves its documents in the cache of `datasets`.
+    random.seed(5)
+    TaskManager(include_path=str(tmp_path), include_defaults=False).load(["animals"])
+    states = random.getstate(), np.random.get_state()[1].tolist()
+    assert items(task(tmp_path, n_shot=1)) == first
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states
+
+
 def test_a_worker_asks_from_the_stored_items_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +225,80 @@ def test_an_edited_file_is_another_prompt_and_its_place_is_not(tmp_path: Path) -
     assert first == hashed("three", tag="zoo", metadata={"version": 9})
     assert first != hashed("four", target_delimiter="")
     assert first != hashed("five", code="return {'acc': 0.0}")
+
+
+PARTS = """
+import functools
+import zoo.far
+from animals_base import Points
+def base(doc, results, most): return {"acc": zoo.far.least + %s}
+score = functools.partial(base, most=%s)
+points = Points(%s)
+"""
+BASE = """
+def later(): import animals_later
+class Points:
+    def __init__(self, most): self.most = most
+    def __call__(self, doc, results): return {"acc": %s}
+"""
+
+
+def test_code_is_hashed_however_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zoo").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path / "zoo"))
+    seen = set()
+    for number, (parts, base, far, later) in enumerate(
+        [
+            ((0.0, 1, 1), "0.0", "0", "0"),
+            ((0.1, 1, 1), "0.0", "0", "0"),
+            ((0.0, 2, 1), "0.0", "0", "0"),
+            ((0.0, 1, 2), "0.0", "0", "0"),
+            ((0.0, 1, 1), "0.1", "0", "0"),
+            ((0.0, 1, 1), "0.0", "1", "0"),
+            ((0.0, 1, 1), "0.0", "0", "1"),
+            ((0.0, 1, 1), "0.0", "0", "0"),
+        ]
+    ):
+        for name, text in (
+            ("rules.py", PARTS % parts),
+            ("animals_base.py", BASE % base),
+            ("far.py", f"least = {far}"),
+            ("animals_later.py", f"never = {later}"),
+        ):
+            path = tmp_path / "zoo" / name
+            path.write_text(text, encoding="utf-8")
+            os.utime(path, (number, number))
+        for name in ("zoo", "zoo.far", "animals_base"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        for score in ("score", "points"):
+            functions = {"process_results": f"rules.{score}"}
+            foreign_files.write(tmp_path / "zoo", CHOICE, functions=functions)
+            found = ForeignTask(Harness([tmp_path / "zoo"]), "lm_eval:animals", "en", 0, 0)
+            seen.add(found.prompt_text(ENGLISH, OWN))
+    assert len(seen) == 2 * 7
+
+
+def test_a_name_stands_once_in_the_folders_of_a_study(tmp_path: Path) -> None:
+    one = foreign_files.write(tmp_path / "one", CHOICE)
+    two = foreign_files.write(tmp_path / "two", CHOICE, doc_to_text="{{question}}")
+    foreign_files.write(one / ".ipynb_checkpoints", CHOICE)
+    with pytest.raises(DataError, match=r"is defined 2 times: .*one/animals.yaml, .*two/animals"):
+        ForeignTask(Harness([one, two]), "lm_eval:animals", "en", 0, 0)
+    assert ForeignTask(Harness([one, one]), "lm_eval:animals", "en", 0, 0).metrics
+
+
+def test_metrics_that_fall_with_the_better_model_are_left_out(tmp_path: Path) -> None:
+    metrics = [
+        {"metric": name, "aggregation": "mean", "higher_is_better": better}
+        for name, better in (("acc", False), ("acc_norm", True))
+    ]
+    found = task(foreign_files.write(tmp_path, CHOICE, metric_list=metrics))
+    assert found.metrics == ("acc_norm",)
+    assert any("acc is left out: lower is better" in line for line in found.remarks(items(found)))
+    foreign_files.write(tmp_path, CHOICE, metric_list=metrics[:1])
+    with pytest.raises(DataError, match=r"no metric that scores single items \(acc: lower is"):
+        task(tmp_path)
 
 
 def test_the_language_is_stated_somewhere(tmp_path: Path) -> None:
@@ -225,6 +365,11 @@ def test_groups_are_refused_with_their_members(tmp_path: Path) -> None:
         (CHOICE, {"doc_to_text": "{{nothing}}"}, "UndefinedError: 'nothing' is undefined"),
         (CHOICE, {"dataset_path": "/no/such/dataset"}, "no/such/dataset"),
         (CHOICE, {"num_fewshot": 0}, "its file asks for none"),
+        (CHOICE, {"metric_list": [{"metric": "someone/anything"}]}, "no metric 'someone/anything'"),
+        (CHOICE, {"metric_list": [{"metric": "acc", "hf_evaluate": True}]}, "hf_evaluate"),
+        (CHOICE, {"metric_list": "acc"}, "animals: TypeError"),
+        (CHOICE, {"dataset_kwargs": "foo"}, "dataset_kwargs is 'foo', expected a table"),
+        (GENERATE, {"generation_kwargs": {"max_gen_toks": "many"}}, "animals_open: ValueError"),
         (CONTINUE, {"output_type": "loglikelihood_rolling"}, "'loglikelihood_rolling'"),
         (GENERATE, {"repeats": 3}, "3 times"),
         (GENERATE, {"generation_kwargs": {"do_sample": True, "temperature": 1}}, "sampled"),
@@ -236,6 +381,12 @@ def test_what_cannot_be_asked_is_refused_with_its_reason(
     foreign_files.write(tmp_path, base, **changes)
     with pytest.raises(DataError, match=match):
         items(task(tmp_path, str(base["task"]), n_shot=1))
+
+
+def test_a_function_without_source_is_refused(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE, functions={"doc_to_text": "builtins.str"})
+    with pytest.raises(DataError, match=r"builtins\.str comes from a module without Python source"):
+        task(tmp_path)
 
 
 def test_too_many_exemplars_are_refused(tmp_path: Path) -> None:

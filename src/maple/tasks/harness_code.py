@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def _sources(reference: str, folders: Sequence[Path]) -> list[str]:
         path = Path(getattr(sys.modules[module], "__file__", None) or "")
     if path.suffix != ".py":
         raise DataError(
-            f"the function {name} comes from a module without Python source",
+            f"its function {name} comes from a module without Python source",
             "write a function of your own, which calls it, in a file beside the task's",
         )
     return [name, path.read_text(encoding="utf-8"), *_imported(path.resolve(), folders)]
@@ -109,18 +109,45 @@ def _sources(reference: str, folders: Sequence[Path]) -> list[str]:
 def _imported(path: Path, folders: Sequence[Path]) -> list[str]:
     """Texts of the local files that a local file imports, directly or not. Nothing is run."""
     roots = [folder.resolve() for folder in folders]
-    if not _below(path, roots):
-        return []
-    # Python looks in a folder that its path names, which may be one above the study's.
-    above = [
-        entry for entry in sys.path if any(_below(root, [Path(entry).resolve()]) for root in roots)
-    ]
-    finder = ModuleFinder([str(path.parent), *map(str, roots), *above])
-    finder.run_script(str(path))
-    files = (getattr(module, "__file__", None) for module in finder.modules.values())
-    found = {Path(file).resolve() for file in files if file} - {path}
-    return sorted(file.read_text(encoding="utf-8") for file in found if _below(file, roots))
+    # Python looks in folders that its path names, which may be above the study's.
+    above = [Path(entry).resolve() for entry in sys.path]
+    places = [path.parent, *roots, *(entry for entry in above if _holds(entry, roots))]
+    found: set[Path] = set()
+    waiting = [path] if any(path.is_relative_to(root) for root in roots) else []
+    while waiting:
+        new = {
+            file
+            for place, module in _imports(waiting.pop())
+            for file in _files(module, places if place is None else [place])
+            if any(file.is_relative_to(root) for root in roots)
+        }
+        waiting += new - found - {path}
+        found |= new
+    return sorted(file.read_text(encoding="utf-8") for file in found - {path})
 
 
-def _below(path: Path, roots: Sequence[Path]) -> bool:
-    return any(path.is_relative_to(root) for root in roots)
+def _imports(path: Path) -> Iterator[tuple[Path | None, str]]:
+    """Dotted names that a file imports, inside of functions too, and from where if relative."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from ((None, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            place = path.parents[node.level - 1] if node.level else None
+            # What is taken from a package may be a module of it.
+            for alias in node.names:
+                yield place, ".".join(filter(None, (node.module, alias.name)))
+
+
+def _files(module: str, places: Sequence[Path]) -> Iterator[Path]:
+    """Files that importing a dotted name may run: of the module and of the packages it is in."""
+    parts = module.split(".")
+    for place in places:
+        for length in range(1, len(parts) + 1):
+            inner = place.joinpath(*parts[:length])
+            for file in (inner.with_suffix(".py"), inner / "__init__.py"):
+                if file.is_file():
+                    yield file.resolve()
+
+
+def _holds(place: Path, folders: Sequence[Path]) -> bool:
+    return any(folder.is_relative_to(place) for folder in folders)
