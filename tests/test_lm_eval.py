@@ -348,7 +348,7 @@ def released(tmp_path_factory: pytest.TempPathFactory, release_files: Path) -> P
     folder = tmp_path_factory.mktemp("released")
     (folder / "rules.py").write_text(RULES, encoding="utf-8")
     code = {"process_results": "rules.process_results"}
-    foreign_files.write(folder, XCOPA, rows[:10], shots)
+    foreign_files.write(folder, XCOPA, rows[:6], shots)
     foreign_files.write(folder, XCOPA, rows[:2], shots, task="xcopa_it_shots")
     foreign_files.write(folder, XQUAD, questions[:2], questions[-2:], code)
     return folder
@@ -358,7 +358,7 @@ def released(tmp_path_factory: pytest.TempPathFactory, release_files: Path) -> P
 @pytest.mark.parametrize(
     ("bits", "dtype", "asked"),
     [
-        (32, "float32", [("xcopa_it", 0), ("xcopa_it_shots", 4), ("xquad_es", 0)]),
+        (32, "float32", [("xcopa_it", 0), ("xcopa_it_shots", 2), ("xquad_es", 0)]),
         (16, "bfloat16", [("xcopa_it", 0)]),
     ],
 )
@@ -387,7 +387,7 @@ def test_a_real_model_has_one_accuracy_by_three_ways(
         assert one == stored(plan, store, task, n_shot)
         # In bfloat16 two choices that are close may change places.
         ties = sum(a != b for a, b in zip(one, other, strict=True))
-        assert ties <= (0 if bits == 32 else 2)
+        assert ties <= (0 if bits == 32 else 1)
 
 
 def correct(samples: list[dict[str, Any]]) -> list[float]:

@@ -93,6 +93,7 @@ def score(doc, results):
 
 def test_a_metric_that_fails_is_a_row_and_the_sweep_goes_on(include: Path, tmp_path: Path) -> None:
     study = foreign(include)
+    study["evaluate"]["task"] = study["evaluate"]["task"][1:2]
     code = {"process_results": "rules.score"}
     foreign_files.write(include, foreign_files.CHOICE, functions=code, metric_list=None)
     (include / "rules.py").write_text(RULES % False, encoding="utf-8")
