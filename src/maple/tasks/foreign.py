@@ -46,9 +46,10 @@ class Stored:
 class ForeignTask:
     """See `protocols.Task`. One dataset, one subset: the language that the study states.
 
-    Metrics are those of the harness that give each item a number from 0 to 1 and average it;
-    what is left out for another reason is in `remarks`. Their names are the harness's, with the
-    filter in brackets where there is another than its default: "exact_match[strict-match]".
+    Metrics are those of the harness that give each item a number from 0 to 1, average it, and are
+    better the higher; what is left out is in `remarks`, with the reason. Their names are the
+    harness's, with the filter in brackets where there is another than its default:
+    "exact_match[strict-match]".
     """
 
     prompts: tuple[str, ...] = (OWN,)
@@ -85,7 +86,6 @@ class ForeignTask:
                     raise refusal(self._short, "asks for sampled answers; a study's are greedy")
                 self.stop, self.max_new_tokens = wanted.stop, wanted.max_new_tokens
             doc = json.loads(_as_json(self._task.task_docs[0], self.name))
-            self.metrics: tuple[str, ...]
             self.metrics, self._left_out = probed(self._task, doc, self._made_up(doc))
         if not self.metrics:
             reasons = "; ".join(f"{name}: {why}" for name, why in self._left_out.items())
