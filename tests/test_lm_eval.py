@@ -226,6 +226,7 @@ def test_arguments_of_other_models_are_refused(arguments: dict[str, Any], match:
     ("settings", "match"),
     [
         ({"num_beams": 4}, "num_beams"),
+        ({"max_gen_toks": "many"}, "mine: generation_kwargs: ValueError"),
         ({"until": [""]}, "empty stop string"),
         ({"do_sample": True, "temperature": 0.7, "top_k": 5}, "top_k"),
         ({"do_sample": True, "temperature": 0.0}, "at temperature 0"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lm_eval.api.registry import get_metric
 from lm_eval.tasks import TaskManager
 
 from maple.errors import DataError
@@ -288,6 +289,19 @@ def test_a_name_stands_once_in_the_folders_of_a_study(tmp_path: Path) -> None:
     assert ForeignTask(Harness([one, one]), "lm_eval:animals", "en", 0, 0).metrics
 
 
+def test_choices_are_scored_without_code_from_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many tasks set `hf_evaluate` for a metric whose function the harness never calls."""
+    monkeypatch.setattr("evaluate.load", None)
+    metrics = [
+        {"metric": name, "aggregation": "mean", "hf_evaluate": True} for name in ("acc", "f1")
+    ]
+    found = task(foreign_files.write(tmp_path, CHOICE, metric_list=metrics))
+    assert found.metrics == ("acc",)
+    assert found._task._metric_fn_list["f1"] is get_metric("f1")
+
+
 def test_metrics_that_fall_with_the_better_model_are_left_out(tmp_path: Path) -> None:
     metrics = [
         {"metric": name, "aggregation": "mean", "higher_is_better": better}
@@ -366,10 +380,14 @@ def test_groups_are_refused_with_their_members(tmp_path: Path) -> None:
         (CHOICE, {"dataset_path": "/no/such/dataset"}, "no/such/dataset"),
         (CHOICE, {"num_fewshot": 0}, "its file asks for none"),
         (CHOICE, {"metric_list": [{"metric": "someone/anything"}]}, "no metric 'someone/anything'"),
-        (CHOICE, {"metric_list": [{"metric": "acc", "hf_evaluate": True}]}, "hf_evaluate"),
+        (GENERATE, {"metric_list": [{"metric": "bleu", "hf_evaluate": True}]}, "hf_evaluate"),
         (CHOICE, {"metric_list": "acc"}, "animals: TypeError"),
         (CHOICE, {"dataset_kwargs": "foo"}, "dataset_kwargs is 'foo', expected a table"),
-        (GENERATE, {"generation_kwargs": {"max_gen_toks": "many"}}, "animals_open: ValueError"),
+        (
+            GENERATE,
+            {"generation_kwargs": {"max_gen_toks": "many"}},
+            "generation_kwargs: ValueError",
+        ),
         (CONTINUE, {"output_type": "loglikelihood_rolling"}, "'loglikelihood_rolling'"),
         (GENERATE, {"repeats": 3}, "3 times"),
         (GENERATE, {"generation_kwargs": {"do_sample": True, "temperature": 1}}, "sampled"),

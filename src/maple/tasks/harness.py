@@ -69,7 +69,7 @@ class Harness:
             manager = self._manager_of(name)
             entry = manager.task_index[name]
             config = _checked(name, entry.cfg, entry.yaml_path)
-            (task,) = manager.load([name])["tasks"].values()
+            (task,) = manager.load([_with_own_metrics(name, config)])["tasks"].values()
             _check_task(name, task)
             named = dict(references(entry.cfg, config))
             return Found(task, content(task.config, named, self._include))
@@ -178,12 +178,15 @@ def generation(name: str, settings: Mapping[str, Any]) -> Generation:
     """A task's `generation_kwargs`, read as the harness's own models do.
 
     Raises:
-        DataError: it sets what has no meaning here, or has an empty stop string.
-        Exception: what the harness raises for a value of a wrong kind.
+        DataError: it sets what has no meaning here, a value of a wrong kind or an empty stop string.
     """
     from lm_eval.models.utils import normalize_gen_kwargs
 
-    wanted: dict[str, Any] = dict(normalize_gen_kwargs(dict(settings), _DEFAULT_MAX_TOKENS))
+    wanted: dict[str, Any]
+    try:
+        wanted = dict(normalize_gen_kwargs(dict(settings), _DEFAULT_MAX_TOKENS))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{FOREIGN}{name}: generation_kwargs: {told(error)}") from error
     samples = bool(wanted["do_sample"])
     # Without sampling the number of tokens to draw from says nothing.
     unknown = sorted(wanted.keys() - _SETTINGS - (set() if samples else {"top_k"}))
@@ -210,7 +213,7 @@ def _checked(name: str, plain: Mapping[str, Any], path: Path) -> Mapping[str, An
         path: the file.
 
     Raises:
-        DataError: it asks for code from the hub, or runs what a model writes.
+        DataError: it asks for code from its dataset's repository, or runs what a model writes.
     """
     from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -225,32 +228,44 @@ def _checked(name: str, plain: Mapping[str, Any], path: Path) -> Mapping[str, An
         raise refusal(name, "runs the code that a model writes (unsafe_code)")
     if plain.get("doc_to_image") or plain.get("doc_to_audio"):
         raise refusal(name, "shows pictures or plays sound")
-    config: Mapping[str, Any] = load_yaml(path)
-    if config.get("process_results") is None:
-        _check_metrics(name, config.get("metric_list") or ())
-    return config
+    found: Mapping[str, Any] = load_yaml(path)
+    return found
 
 
-def _check_metrics(name: str, metrics: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a metric that is not the harness's own.
+def _with_own_metrics(name: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A task file's content for which the harness looks for no metric on the hub."""
+    if config.get("process_results") is not None or not config.get("metric_list"):
+        return config
+    called = config.get("output_type", "generate_until") == "generate_until"
+    metrics = [_own_metric(name, said, called=called) for said in config["metric_list"]]
+    return {**config, "metric_list": metrics}
 
-    It would look for one on the hub and run what it finds, or run a script at a path.
+
+def _own_metric(name: str, said: Mapping[str, Any], *, called: bool) -> Mapping[str, Any]:
+    """An entry of `metric_list` for which the harness does not look on the hub.
+
+    It would run what it finds there, or a script at a path.
+
+    Args:
+        said: the entry.
+        called: whether the metric's function is called: choices are scored by its name alone, so
+            that `hf_evaluate` makes no difference there.
     """
     import lm_eval.api.metrics  # noqa: F401  fills the registry
     from lm_eval.api.registry import metric_registry
 
-    for one in metrics:
-        metric = one["metric"]
-        if callable(metric):
-            continue
-        if one.get("hf_evaluate"):
-            raise refusal(name, f"asks for code from the hub: metric {metric!r} has hf_evaluate")
-        if metric not in metric_registry:
-            raise DataError(
-                f"{FOREIGN}{name}: the harness has no metric {metric!r} of its own, "
-                "and code from the hub is not run",
-                nearest(str(metric), metric_registry.keys()),
-            )
+    metric = said["metric"]
+    if callable(metric):
+        return said
+    if called and said.get("hf_evaluate"):
+        raise refusal(name, f"asks for code from the hub: metric {metric!r} has hf_evaluate")
+    if metric not in metric_registry:
+        raise DataError(
+            f"{FOREIGN}{name}: the harness has no metric {metric!r} of its own, "
+            "and code from the hub is not run",
+            nearest(str(metric), metric_registry.keys()),
+        )
+    return {key: value for key, value in said.items() if key != "hf_evaluate"}
 
 
 def _check_task(name: str, task: Any) -> None:
