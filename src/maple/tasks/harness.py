@@ -178,7 +178,8 @@ def generation(name: str, settings: Mapping[str, Any]) -> Generation:
     """A task's `generation_kwargs`, read as the harness's own models do.
 
     Raises:
-        DataError: it sets what has no meaning here, a value of a wrong kind or an empty stop string.
+        DataError: it sets what has no meaning here, a value of a wrong kind, or an empty stop
+            string.
     """
     from lm_eval.models.utils import normalize_gen_kwargs
 
