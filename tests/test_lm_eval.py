@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import subprocess
@@ -24,6 +25,7 @@ from maple.data.release import read_jsonl
 from maple.data.squad import read_squad
 from maple.errors import DataError, ModelError
 from maple.lm_eval import MapleLM, main
+from maple.models import loading
 from maple.models.files import resolve
 from maple.records import GenerateResponse
 from maple.store import Store
@@ -364,9 +366,18 @@ def released(tmp_path_factory: pytest.TempPathFactory, release_files: Path) -> P
     ],
 )
 def test_a_real_model_has_one_accuracy_by_three_ways(
-    released: Path, tmp_path: Path, bits: int, dtype: str, asked: list[tuple[str, int]]
+    released: Path,
+    tmp_path: Path,
+    bits: int,
+    dtype: str,
+    asked: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Through `hf` there, through our engine there, and as tasks of a study."""
+    # The study and our engine there load the base alike: once is enough.
+    once = functools.cache(loading.load)
+    monkeypatch.setattr(loading, "load", once)
+    monkeypatch.setattr("maple.lm_eval.load", once)
     tasks = [
         {"name": f"lm_eval:{task}", "n_shot": n_shot, "language": task.split("_")[1]}
         for task, n_shot in asked
