@@ -112,7 +112,7 @@ def test_an_evaluation_says_that_its_adapter_failed(tmp_path: Path) -> None:
 def test_a_score_of_an_unknown_item_is_refused(tmp_path: Path) -> None:
     fake = filled(tmp_path)
     score_id, score = next(iter(fake.plan.scores.items()))
-    fake.store.put_scores(score_id, score, ["nobody"], [1.0])
+    fake.store.put_scores(score_id, score, ["nobody"], [1.0], None)
     with pytest.raises(StoreError, match="scores item 'nobody', which is not among"):
         frames.scores(fake.store, fake.plan)
 

@@ -68,7 +68,7 @@ def test_deltas_pair_the_items_that_both_answered(tmp_path: Path) -> None:
     )
     # The base has all 40, the adapter the first ten: five right in the base, six in the adapter.
     ids = [f"xcopa-{item:03d}" for item in range(10)]
-    fake.store.put_scores(score_id, score, ids, TUNED[:10])
+    fake.store.put_scores(score_id, score, ids, TUNED[:10], None)
     result = results(fake.plan, frames.scores(fake.store, fake.plan)).cells[name, "acc"]
     assert result.score.n == 10
     assert result.delta is not None

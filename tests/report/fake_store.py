@@ -214,7 +214,7 @@ def put_eval(store: Store, plan: PlanFile, name: str, scorer: Scorer) -> None:
     ids = [item.example_id for item in items]
     for score_name, score in plan.scores.items():
         if score.eval_id == name:
-            store.put_scores(score_name, score, ids, right)
+            store.put_scores(score_name, score, ids, right, None)
     store.put_record(_record(name, asked, "done", n=len(items)))
 
 

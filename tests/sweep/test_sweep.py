@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -453,8 +454,31 @@ def test_a_deleted_file_of_responses_is_computed_again(tmp_path: Path) -> None:
     name, cell = next(iter(plan.grid.evals.items()))
     store.eval_path(name, cell).unlink()
     outcome, _, _ = swept(content(), tmp_path)
-    assert outcome.done == [name]
+    assert (outcome.done, outcome.scored) == ([name], 0)
     assert results(tmp_path) == before
+
+
+def test_other_responses_are_scored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batched in other company, they differ in their last bits."""
+    _, plan, store = swept(content(), tmp_path)
+    name, cell = next(item for item in plan.grid.evals.items() if item[1].task == "xcopa")
+    store.eval_path(name, cell).unlink()
+    plain = ScriptedModel.choice_logprobs
+
+    def turned(
+        self: ScriptedModel, requests: Sequence[ChoiceRequest], adapter: Path | None
+    ) -> list[ChoiceResponse]:
+        found = plain(self, requests, adapter)
+        return [replace(response, logprobs=response.logprobs[::-1]) for response in found]
+
+    monkeypatch.setattr(ScriptedModel, "choice_logprobs", turned)
+    scores = {n: c for n, c in plan.grid.scores.items() if c.eval_id == name}
+    before = {n: store.scores(n, c) for n, c in scores.items()}
+    outcome, _, _ = swept(content(), tmp_path)
+    assert (outcome.done, outcome.scored) == ([name], len(scores))
+    for score_id, score in scores.items():
+        assert store.scores(score_id, score) != before[score_id]
+        assert store.scored(score_id, score) == (16, store.content(name, cell))
 
 
 def test_the_death_of_an_idle_worker_fails_no_cell(tmp_path: Path) -> None:

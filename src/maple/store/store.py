@@ -18,6 +18,7 @@ from maple.store.planfile import PlanFile
 from maple.store.planfile import parse as parse_plan
 from maple.store.record import Record
 from maple.store.record import parse as parse_record
+from maple.study.identity import content_hash
 
 
 class Store:
@@ -189,8 +190,14 @@ class Store:
             rows = {name: row for row, name in enumerate(table["example_id"].to_pylist())}
             table = table.take([rows[name] for name in order]).combine_chunks()
             about = {"eval_id": eval_id, "cell": dataclasses.asdict(cell)}
+            about["content"] = content_hash(table.to_pylist())
             files.write_table(path, schemas.with_metadata(table, about))
         return table
+
+    def content(self, eval_id: str, cell: EvalCell) -> str | None:
+        """Hash of an eval cell's finished responses; None without them, or in older files."""
+        path = self.eval_path(eval_id, cell)
+        return schemas.metadata(files.read_schema(path)).get("content") if path.exists() else None
 
     def part_costs(self, eval_id: str, cell: EvalCell, kept: int) -> list[Cost]:
         """What the parts of an eval cell behind its first `kept` rows have cost, joined or not."""
@@ -208,11 +215,20 @@ class Store:
     # Scores
 
     def put_scores(
-        self, score_id: str, cell: ScoreCell, example_ids: Sequence[str], scores: Sequence[float]
+        self,
+        score_id: str,
+        cell: ScoreCell,
+        example_ids: Sequence[str],
+        scores: Sequence[float],
+        content: str | None,
     ) -> None:
-        """Write one metric's score of each example; an earlier failure is over with it."""
+        """Write one metric's score of each example; an earlier failure is over with it.
+
+        Args:
+            content: of the responses that were scored.
+        """
         table = pa.table([list(example_ids), list(scores)], schema=schemas.SCORES)
-        about = {"score_id": score_id, "cell": dataclasses.asdict(cell)}
+        about = {"score_id": score_id, "cell": dataclasses.asdict(cell), "content": content}
         path = self.score_path(score_id, cell)
         files.write_table(path, schemas.with_metadata(table, about))
         path.with_suffix(".json").unlink(missing_ok=True)
@@ -223,6 +239,13 @@ class Store:
         if not path.exists():
             return None
         return files.read_table(path, schemas.SCORES).replace_schema_metadata(None)
+
+    def scored(self, score_id: str, cell: ScoreCell) -> tuple[int, str | None]:
+        """How many responses a score cell has scored, and their `content`, from its footer."""
+        path = self.score_path(score_id, cell)
+        if not path.exists():
+            return 0, None
+        return files.count_rows(path), schemas.metadata(files.read_schema(path)).get("content")
 
     # The plan and the index
 

@@ -86,29 +86,35 @@ def score_missing(plan: Plan, store: Store, failed: dict[str, str]) -> int:
     Returns:
         The number of score cells written.
     """
-    written = 0
+    metrics: dict[str, dict[str, ScoreCell]] = {}
     for name, cell in plan.grid.scores.items():
-        if name in failed:
+        if name not in failed:
+            metrics.setdefault(cell.eval_id, {})[name] = cell
+    written = 0
+    for eval_id, cells in metrics.items():
+        source = plan.grid.evals[eval_id]
+        record = store.eval_record(eval_id, source)
+        if record is None or not record.n:
             continue
-        source = plan.grid.evals[cell.eval_id]
-        record = store.eval_record(cell.eval_id, source)
-        if record is None or not record.n or not store.count(cell.eval_id, source):
+        # Responses that were computed again may differ in their last bits.
+        state = store.count(eval_id, source), store.content(eval_id, source)
+        lacking = {name: cell for name, cell in cells.items() if store.scored(name, cell) != state}
+        if not state[0] or not lacking:
             continue
-        scored = store.scores(name, cell)
-        if scored is not None and scored.num_rows == store.count(cell.eval_id, source):
-            continue
-        rows = store.finished(cell.eval_id, source).to_pylist()
+        rows = store.finished(eval_id, source).to_pylist()
         items = store.items(source.task, source.subset, source.items)
         examples = {item.example_id: item for item in items}
-        started = provenance.utc_now()
-        try:
-            scores = score(plan.task(source.task), source, cell.metric, examples, rows)
-        except DataError as error:
-            failed[name] = str(error)
-            store.put_record(_unscored(name, cell, started, error))
-            continue
-        store.put_scores(name, cell, [row["example_id"] for row in rows], scores)
-        written += 1
+        for name, cell in lacking.items():
+            started = provenance.utc_now()
+            try:
+                scores = score(plan.task(source.task), source, cell.metric, examples, rows)
+            except DataError as error:
+                failed[name] = str(error)
+                store.put_record(_unscored(name, cell, started, error))
+                continue
+            ids = [row["example_id"] for row in rows]
+            store.put_scores(name, cell, ids, scores, state[1])
+            written += 1
     return written
 
 
