@@ -39,7 +39,7 @@ from maple.tasks import TASKS
 
 WORKLOADS = ("xcopa-it-0", "xcopa-it-4", "xcopa-it-8", "belebele-en", "xquad-es-4")
 BATCH_SIZES = (1, 4, 8, 16, 32)
-PROBED = 12
+PROBED = 8
 """Items on which the peer's batch sizes are tried, at least as many as the batch takes."""
 
 LONG = 60.0
