@@ -254,7 +254,6 @@ def serve_check(
 @app.command()
 def tasks(as_json: AsJson = False) -> None:
     """List the tasks with their subsets, prompts and metrics."""
-    from maple.sweep.catalogue import DATASETS
     from maple.tasks import TASKS
 
     rows = [
@@ -267,7 +266,7 @@ def tasks(as_json: AsJson = False) -> None:
             "metrics": list(task.metrics),
         }
         for name, task in TASKS.items()
-        for dataset in DATASETS
+        for dataset in task.datasets
     ]
     _list("tasks", rows, as_json)
 

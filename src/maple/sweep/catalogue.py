@@ -6,14 +6,14 @@ from maple.data.sources import SOURCES
 from maple.study.load import Catalogue, KnownTask
 from maple.tasks import TASKS
 
-DATASETS = ("release", "mini")
-
 
 def catalogue() -> Catalogue:
     """Every task with its datasets, subsets and prompts, and every source with its languages."""
     return Catalogue(
         tasks={
-            name: KnownTask({dataset: task.subsets(dataset) for dataset in DATASETS}, task.prompts)
+            name: KnownTask(
+                {dataset: task.subsets(dataset) for dataset in task.datasets}, task.prompts
+            )
             for name, task in TASKS.items()
         },
         sources={name: source.languages for name, source in SOURCES.items()},

@@ -15,7 +15,6 @@ from maple.data.mixtures import select
 from maple.data.sources import SOURCES
 from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
 from maple.evaluate.responses import exemplars_of
-from maple.metrics import qa
 from maple.models import files
 from maple.models.adapter_files import module_shapes
 from maple.prompts import training
@@ -303,8 +302,7 @@ def _lint(exemplar_seed: int, asked: Asked) -> None:
         if shot.cluster_id in scored or shot.example_id in scored
     ]
     problems += task.lint([*shots, *asked.items], subset.subset, subset.prompt)
-    if task.max_new_tokens is not None and not subset.task.startswith(FOREIGN):
-        problems += qa.self_test(task.language(subset.subset))
+    problems += task.self_test(asked.items, subset.subset)
     if problems:
         shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])
         raise DataError(f"{len(problems)} violations: " + "; ".join(shown))
