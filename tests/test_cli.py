@@ -311,6 +311,7 @@ def test_an_old_terminal_and_a_full_one(tmp_path: Path) -> None:
     assert failed.stderr.startswith(b"error: cannot write the output: No space left")
 
 
+@pytest.mark.full
 def test_a_server_on_the_command_line(tmp_path: Path) -> None:
     folder = tiny.saved(tmp_path / "tiny", "gemma3", max_position_embeddings=2048)
     model = tiny.build("gemma3", max_position_embeddings=2048).eval()

@@ -117,6 +117,33 @@ def report(folder: Folder, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def rescore(
+    folder: Folder,
+    metric: Annotated[
+        list[str],
+        typer.Option(help="For example squad_english; may be given several times."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Score stored answers by more metrics, without running a model; reports again."""
+    from maple.sweep.rescore import rescore as rescore_store
+
+    store = _existing(folder)
+    found = rescore_store(store, metric)
+    for line in found.left_out:
+        stderr.print(f"left out: {line}", markup=False)
+    for cell_id, message in found.failed.items():
+        stderr.print(f"failed: {cell_id}: {message}", markup=False, style="red")
+    _report(store, as_json)
+    stderr.print(
+        f"{found.scored} of {found.cells} cells scored, {found.waiting} without answers yet, "
+        f"{len(found.failed)} failed"
+    )
+    if found.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def finetune(
     model: Model,
     source: Annotated[str, typer.Option(help="Training source; `maple sources` lists them.")],
@@ -253,7 +280,8 @@ def serve_check(
 
 @app.command()
 def tasks(as_json: AsJson = False) -> None:
-    """List the tasks with their subsets, prompts and metrics."""
+    """List the tasks with their subsets, prompts and metrics, those on request apart."""
+    from maple.evaluate.extra import available
     from maple.tasks import TASKS
 
     rows = [
@@ -264,6 +292,7 @@ def tasks(as_json: AsJson = False) -> None:
             "subsets": list(task.subsets(dataset)),
             "prompts": list(task.prompts),
             "metrics": list(task.metrics),
+            "on request": list(available(task.metrics, name)),
         }
         for name, task in TASKS.items()
         for dataset in task.datasets

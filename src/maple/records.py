@@ -101,6 +101,8 @@ class ChoiceResponse:
         n_prompt_tokens: tokens before the first choice's answer, BOS included.
         prompt_head: ids of the first eight prompt tokens.
         prompt_tail: ids of the last eight prompt tokens.
+        neutral_logprobs: as `logprobs`, after the prompt's last label alone instead of the prompt;
+            None where that was not asked. A request of its own: no engine fills it in.
     """
 
     logprobs: tuple[float, ...]
@@ -109,6 +111,7 @@ class ChoiceResponse:
     n_prompt_tokens: int
     prompt_head: tuple[int, ...]
     prompt_tail: tuple[int, ...]
+    neutral_logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +231,14 @@ class EvalWork:
     Attributes:
         adapter: id of the train cell whose adapter answers; None for the untuned base.
         items: how many items to answer, from the first on.
+        neutral: ask for `neutral_logprobs`, too.
     """
 
     eval_id: str
     cell: EvalCell
     adapter: str | None
     items: int
+    neutral: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maple.metrics.choice import pick
+from maple.metrics.choice import pick, pointwise
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,24 @@ def test_the_first_highest_wins_and_equal_lengths_of_one_change_nothing(
 ) -> None:
     assert pick(logprobs, None) == logprobs.index(max(logprobs))
     assert pick(logprobs, [1] * len(logprobs)) == pick(logprobs, None)
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "neutral", "expected"),
+    [
+        ([-3.0, -4.0], [-1.0, -5.0], [-2.0, 1.0]),
+        ([-math.inf, -9.0], [-math.inf, -2.0], [-math.inf, -7.0]),
+        ([-1.0, -2.0], [-math.inf, -2.0], [math.inf, 0.0]),
+    ],
+)
+def test_what_the_prompt_adds(
+    logprobs: list[float], neutral: list[float], expected: list[float]
+) -> None:
+    assert pointwise(logprobs, neutral) == expected
+
+
+def test_what_the_prompt_adds_needs_both() -> None:
+    with pytest.raises(ValueError, match="1 for 2"):
+        pointwise([-1.0, -2.0], [-1.0])
+    with pytest.raises(ValueError, match="NaN"):
+        pointwise([-1.0], [math.nan])

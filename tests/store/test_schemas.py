@@ -51,6 +51,7 @@ def test_response_rows_keep_what_scoring_needs() -> None:
         "n_chars": [2, 2],
         "n_bytes": [2, 3],
         "greedy": [True, False],
+        "neutral_logprobs": None,
         "n_prompt_tokens": 9,
         "prompt_head": [1, 2],
         "prompt_tail": [8, 9],

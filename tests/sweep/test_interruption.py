@@ -102,6 +102,7 @@ def test_the_worker_dies_with_its_sweep(tmp_path: Path) -> None:
     pytest.fail("the worker outlived its sweep")
 
 
+@pytest.mark.full
 def test_two_sweeps_share_a_folder(tmp_path: Path) -> None:
     finish(tmp_path / "quiet")
     shared = tmp_path / "shared"

@@ -79,6 +79,7 @@ def at(url: str) -> str:
     return url.removeprefix("http://").removesuffix("/v1")
 
 
+@pytest.mark.full
 def test_a_study_on_a_server_gives_the_built_in_engines_answers(
     folder: Path, url: str, state: TinyServer, tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def checked(folder: Path, url: str, tolerance: float | None = None) -> servechec
     return check(validate(study(folder, url, train=False), catalogue(), "s"), None, None, tolerance)
 
 
+@pytest.mark.full
 def test_the_same_model_passes_and_another_does_not(
     folder: Path, url: str, state: TinyServer
 ) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maple.errors import ModelError
+from maple.errors import DataError, ModelError
 from maple.prompts.exemplars import choose, prefix
 from maple.protocols import Asking, LanguageModel
 from maple.records import (
@@ -127,6 +127,66 @@ def answer(
             tuple(asked.prompted[number] for number in missing),
             respond(model, adapter, requests),
         )
+
+
+def neutral(
+    model: LanguageModel,
+    adapter: Path | None,
+    cell: EvalCell,
+    asked: Asked,
+    lacking: Collection[str],
+    on_part: Callable[[], None],
+) -> dict[str, tuple[float, ...]]:
+    """Log-probabilities of the choices after the last line of their prompt, without the item.
+
+    Requests of their own, without exemplars, after all others: whether they are asked changes no
+    other number. Items with equal lines and choices share one.
+
+    Args:
+        model, adapter, cell, asked: as for `answer`.
+        lacking: ids of the items to ask.
+        on_part: called before each call of the model.
+
+    Returns:
+        Nats, one number a choice, by example id.
+
+    Raises:
+        DataError: a prompt whose last line is empty or holds a text of the item.
+        ModelError: as `answer`.
+    """
+    wanted = {
+        example.example_id: ChoiceRequest("", neutral_prompt(example, item), item.answers)
+        for example, item in zip(asked.examples, asked.prompted, strict=True)
+        if example.example_id in lacking
+    }
+    respond = alone if cell.deterministic else together
+    distinct = list(dict.fromkeys(wanted.values()))
+    found: dict[ChoiceRequest, tuple[float, ...]] = {}
+    for at in range(0, len(distinct), PART_ITEMS):
+        part = distinct[at : at + PART_ITEMS]
+        on_part()
+        for request, response in zip(part, respond(model, adapter, part), strict=True):
+            if isinstance(response, ChoiceResponse):
+                found[request] = response.logprobs
+    return {name: found[request] for name, request in wanted.items()}
+
+
+def neutral_prompt(example: Example, item: Prompted) -> str:
+    """What stands right before the answer in a prompt, the same for other items: its last line.
+
+    Raises:
+        DataError: that line is empty, or holds a text of the item.
+    """
+    line = item.text.rpartition("\n")[2]
+    # Single words may be both: XCOPA's field says "cause", and so does its label.
+    texts = [text.strip() for text in example.fields.values() if len(text.split()) > 1]
+    if not line.strip() or any(text in line for text in texts):
+        raise DataError(
+            f"{example.example_id}: the last line of its prompt is no label ({line[:60]!r}), "
+            "so there is no neutral prompt to ask its choices after",
+            "leave accuracy[pmi] out, or use a prompt that ends in a label such as 'Answer:'",
+        )
+    return line
 
 
 def parts(examples: Sequence[Example], kept: int) -> list[list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from maple.errors import DataError
+from maple.evaluate.extra import EXTRAS
 from maple.protocols import Task
 from maple.records import ChoiceResponse, EvalCell, Example, GenerateResponse
 
@@ -21,14 +22,16 @@ def score(
     Args:
         task: the cell's task.
         cell: where the responses come from.
-        metric: one of the task's metrics.
+        metric: one of the task's metrics, or of `extra.EXTRAS`.
         examples: the subset's items by id.
         rows: the stored responses (schemas CHOICE_RESPONSES or GENERATE_RESPONSES).
 
     Raises:
-        DataError: a response belongs to no item.
+        DataError: a response belongs to no item, or lacks what the metric needs.
     """
     scores: list[float] = []
+    extra = None if metric in task.metrics else EXTRAS.get(metric)
+    language = task.answer_language(cell.subset)
     for row in rows:
         example = examples.get(str(row["example_id"]))
         if example is None:
@@ -36,7 +39,12 @@ def score(
                 f"{cell.task}/{cell.subset}: a response to {row['example_id']!r}, "
                 "which is not among the items"
             )
-        scores.append(task.score(example, _response(row), metric, cell.subset, cell.prompt))
+        response = _response(row)
+        scores.append(
+            task.score(example, response, metric, cell.subset, cell.prompt)
+            if extra is None
+            else extra.score(example, response, language, task.name)
+        )
     return scores
 
 

@@ -33,3 +33,31 @@ def pick(logprobs: Sequence[float], lengths: Sequence[int] | None) -> int:
             raise ValueError(f"lengths: got {list(lengths)}, expected each to be at least 1")
         scores = [score / length for score, length in zip(scores, lengths, strict=True)]
     return max(range(len(scores)), key=scores.__getitem__)
+
+
+def pointwise(logprobs: Sequence[float], neutral: Sequence[float]) -> list[float]:
+    """What the prompt adds to each choice: log p(choice | prompt) - log p(choice | neutral prompt).
+
+    Domain conditional PMI (Holtzman et al. 2021, "Surface Form Competition", EMNLP,
+    doi:10.18653/v1/2021.emnlp-main.564). Choices that are probable after any prompt lose their
+    advantage; unlike a division by length it needs no unit.
+
+    Args:
+        logprobs: per choice, natural-log probability given the prompt, in nats.
+        neutral: the same choices given a prompt without the item, in nats.
+
+    Returns:
+        Nats, in the order of the choices, for `pick`. Minus infinity where the first of the two
+        is, whatever the second.
+
+    Raises:
+        ValueError: different numbers of choices, or a NaN.
+    """
+    if len(logprobs) != len(neutral):
+        raise ValueError(f"neutral: got {len(neutral)} for {len(logprobs)} choices")
+    if any(map(math.isnan, (*logprobs, *neutral))):
+        raise ValueError(f"got {list(logprobs)} and {list(neutral)}, expected no NaN")
+    return [
+        one if one == -math.inf else one - other
+        for one, other in zip(logprobs, neutral, strict=True)
+    ]

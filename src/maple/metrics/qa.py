@@ -132,7 +132,7 @@ def normalise(text: str, language: str) -> str:
         ValueError: `language` is no language key.
     """
     iso, script = _parts(language)
-    kept = "".join(character for character in text.lower() if not _is_punctuation(character))
+    kept = "".join(character for character in text.lower() if not is_punctuation(character))
     official = _OFFICIAL.get(iso, "")
     if official in _ARTICLES:
         kept = _ARTICLES[official].sub(" ", kept)
@@ -176,7 +176,7 @@ def f1(prediction: str, golds: Sequence[str], language: str) -> float:
         ValueError: no gold, or `language` is no language key.
     """
     answer = normalise(prediction, language).split()
-    return max(_overlap(answer, gold.split()) for gold in _normalised(golds, language))
+    return max(overlap(answer, gold.split()) for gold in _normalised(golds, language))
 
 
 def char_f1(prediction: str, golds: Sequence[str], language: str) -> float:
@@ -197,7 +197,34 @@ def char_f1(prediction: str, golds: Sequence[str], language: str) -> float:
         ValueError: no gold, or `language` is no language key.
     """
     answer = normalise(prediction, language).replace(" ", "")
-    return max(_overlap(answer, gold.replace(" ", "")) for gold in _normalised(golds, language))
+    return max(overlap(answer, gold.replace(" ", "")) for gold in _normalised(golds, language))
+
+
+def overlap(prediction: Sequence[str], gold: Sequence[str]) -> float:
+    """F1 of two bags of tokens, 0 to 1, in the official order of operations, so to the last bit."""
+    shared = sum((Counter(prediction) & Counter(gold)).values())
+    if shared == 0:
+        return 0.0
+    precision = shared / len(prediction)
+    recall = shared / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+def is_punctuation(character: str) -> bool:
+    """Whether a character is in a Unicode category P* or in `string.punctuation`."""
+    # Some of ASCII's (such as "$", "+", "<", "^") are symbols to Unicode, hence the second part.
+    return unicodedata.category(character).startswith("P") or character in string.punctuation
+
+
+def checked(golds: Sequence[str]) -> Sequence[str]:
+    """The golds.
+
+    Raises:
+        ValueError: none, or a string, whose letters would each pass for a gold.
+    """
+    if isinstance(golds, str) or not golds:
+        raise ValueError(f"golds: got {golds!r}, expected at least one accepted answer in a list")
+    return golds
 
 
 def self_test(language: str) -> list[str]:
@@ -251,23 +278,5 @@ def _parts(language: str) -> tuple[str, str]:
     return match.group(1), match.group(2)
 
 
-def _is_punctuation(character: str) -> bool:
-    # Some of ASCII's (such as "$", "+", "<", "^") are symbols to Unicode, hence the second part.
-    return unicodedata.category(character).startswith("P") or character in string.punctuation
-
-
 def _normalised(golds: Sequence[str], language: str) -> list[str]:
-    # A string is a sequence of strings too: its letters would each pass for a gold.
-    if isinstance(golds, str) or not golds:
-        raise ValueError(f"golds: got {golds!r}, expected at least one accepted answer in a list")
-    return [normalise(gold, language) for gold in golds]
-
-
-def _overlap(prediction: Sequence[str], gold: Sequence[str]) -> float:
-    """F1 of two bags of tokens, in the official order of operations, so to the last bit."""
-    shared = sum((Counter(prediction) & Counter(gold)).values())
-    if shared == 0:
-        return 0.0
-    precision = shared / len(prediction)
-    recall = shared / len(gold)
-    return 2 * precision * recall / (precision + recall)
+    return [normalise(gold, language) for gold in checked(golds)]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from maple.errors import DataError, nearest
 from maple.languages import language as language_of
+from maple.metrics.qa import checked
 from maple.metrics.words import tokeniser, words
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def rouge(prediction: str, golds: Sequence[str], language: str, kind: str) -> fl
         raise DataError(f"no ROUGE of kind {kind!r}", nearest(kind, ROUGE))
     language_of(language)
     scorer = _rouge_scorer(kind)
-    scored = (scorer.score(gold, prediction)[kind] for gold in _checked(golds))
+    scored = (scorer.score(gold, prediction)[kind] for gold in checked(golds))
     return max(float(score.fmeasure) for score in scored)
 
 
@@ -77,7 +78,7 @@ def chrf(prediction: str, golds: Sequence[str], language: str) -> float:
     language_of(language)
     if not prediction.strip():
         return 0.0
-    scores = (_chrf_scorer().sentence_score(prediction, [gold]).score for gold in _checked(golds))
+    scores = (_chrf_scorer().sentence_score(prediction, [gold]).score for gold in checked(golds))
     return float(max(scores)) / 100
 
 
@@ -163,10 +164,3 @@ def _chrf_scorer() -> CHRF:
     from sacrebleu.metrics.chrf import CHRF
 
     return CHRF()
-
-
-def _checked(golds: Sequence[str]) -> Sequence[str]:
-    # A string is a sequence of strings too: its letters would each pass for a gold.
-    if isinstance(golds, str) or not golds:
-        raise ValueError(f"golds: got {golds!r}, expected at least one accepted text in a list")
-    return golds

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from maple.errors import ModelError
+from maple.models import products
 from maple.models.encoding import load_tokenizer
 from maple.models.files import read_json
 from maple.records import BaseModel
@@ -70,6 +71,8 @@ def load(base: BaseModel, bits: int) -> Loaded:
     # The fused kernel cannot squash attention scores, as Gemma 2 does.
     squashed = settings.get("attn_logit_softcapping") is not None
     compute_dtype = torch.float32 if bits == 32 else torch.bfloat16
+    if bits < 32 and _device().type == "cpu" and products.are_slow():
+        products.install()
     try:
         with _quiet():
             tokenizer = load_tokenizer(base)

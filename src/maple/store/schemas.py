@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from maple.records import ChoiceResponse, Example, GenerateResponse, InstructionRow
 
-SCHEMA_VERSION = 2
-"""2 added the column `greedy`."""
+SCHEMA_VERSION = 3
+"""2 added the column `greedy`, 3 `neutral_logprobs`."""
 
 _TEXT = pa.string()
 _INTS = pa.list_(pa.int32())
@@ -43,6 +43,8 @@ CHOICE_RESPONSES = pa.schema(
         pa.field("n_bytes", _INTS),
         # Null in rows that were written before version 2.
         pa.field("greedy", pa.list_(pa.bool_()), metadata={"since": "2"}),
+        # Null where no neutral prompt was asked, and before version 3.
+        pa.field("neutral_logprobs", pa.list_(pa.float64()), metadata={"since": "3"}),
         *_PROMPT,
     ]
 )
@@ -117,6 +119,7 @@ def choice_row(
     example: Example, answers: Sequence[str], response: ChoiceResponse
 ) -> dict[str, object]:
     """One row of CHOICE_RESPONSES; `answers` are the continuations that were scored."""
+    neutral = response.neutral_logprobs
     return {
         "example_id": example.example_id,
         "logprobs": list(response.logprobs),
@@ -124,6 +127,7 @@ def choice_row(
         "n_chars": [len(answer) for answer in answers],
         "n_bytes": [len(answer.encode()) for answer in answers],
         "greedy": list(response.greedy),
+        "neutral_logprobs": neutral if neutral is None else list(neutral),
         **_prompt_columns(response),
     }
 

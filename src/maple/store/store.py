@@ -189,10 +189,30 @@ class Store:
             table = self.responses(eval_id, cell)
             rows = {name: row for row, name in enumerate(table["example_id"].to_pylist())}
             table = table.take([rows[name] for name in order]).combine_chunks()
-            about = {"eval_id": eval_id, "cell": dataclasses.asdict(cell)}
-            about["content"] = content_hash(table.to_pylist())
-            files.write_table(path, schemas.with_metadata(table, about))
+            self._put_responses(eval_id, cell, table)
         return table
+
+    def put_neutral(
+        self, eval_id: str, cell: EvalCell, values: Mapping[str, Sequence[float]]
+    ) -> None:
+        """Fill the column `neutral_logprobs` of a choice cell's one file.
+
+        Args:
+            values: log-probabilities by example id; other rows keep what they have.
+        """
+        table = self.finished(eval_id, cell)
+        kept = zip(
+            table["example_id"].to_pylist(), table["neutral_logprobs"].to_pylist(), strict=True
+        )
+        column = pa.array([values.get(name, old) for name, old in kept], pa.list_(pa.float64()))
+        place = table.schema.get_field_index("neutral_logprobs")
+        field = schemas.CHOICE_RESPONSES.field("neutral_logprobs")
+        self._put_responses(eval_id, cell, table.set_column(place, field, column))
+
+    def count_neutral(self, eval_id: str, cell: EvalCell) -> int:
+        """Leading rows of an eval cell's one file that have `neutral_logprobs`; from its footer."""
+        path = self.eval_path(eval_id, cell)
+        return schemas.metadata(files.read_schema(path)).get("neutral", 0) if path.exists() else 0
 
     def content(self, eval_id: str, cell: EvalCell) -> str | None:
         """Hash of an eval cell's finished responses; None without them, or in older files."""
@@ -290,6 +310,19 @@ class Store:
         files.write_table(
             self.root / "index.parquet", pa.Table.from_pylist(rows, schema=schemas.INDEX)
         )
+
+    def _put_responses(self, eval_id: str, cell: EvalCell, table: pa.Table) -> None:
+        about: dict[str, object] = {"eval_id": eval_id, "cell": dataclasses.asdict(cell)}
+        if "neutral_logprobs" in table.schema.names:
+            asked = table["neutral_logprobs"].is_valid().to_pylist()
+            about["neutral"] = (*asked, False).index(False)
+        # Filled in later, that column makes no other metric's scores old.
+        rows = [
+            {k: v for k, v in row.items() if k != "neutral_logprobs"} for row in table.to_pylist()
+        ]
+        about["content"] = content_hash(rows)
+        path = self.eval_path(eval_id, cell)
+        files.write_table(path, schemas.with_metadata(table, about))
 
     def _record(self, path: Path) -> Record | None:
         content = _content(path)

@@ -122,6 +122,7 @@ class TaskSection(_Section):
     subsets: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     n_shot: Annotated[int, Field(ge=0)]
     prompt: str = "native"
+    metrics: Annotated[list[str], AfterValidator(_distinct)] = []  # beside the task's own
     language: str | None = None
 
 

@@ -132,8 +132,8 @@ def grid(
                     named = prompts.get(cell_id, (evals[cell_id].prompt,))
                     if subset.prompt not in named:
                         prompts[cell_id] = (*named, subset.prompt)
-                    continue
-                evals[cell_id] = made
+                else:
+                    evals[cell_id] = made
                 for metric in subset.metrics:
                     score = ScoreCell(cell_id, metric.name, metric.version, metric.rules)
                     scores[score_id(score)] = score

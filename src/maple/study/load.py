@@ -18,10 +18,15 @@ from maple.study.config import FOREIGN, Study, TaskSection, TrainSection
 
 @dataclass(frozen=True, slots=True)
 class KnownTask:
-    """What a study may say about a task: its datasets with their subsets, and its prompts."""
+    """What a study may say about a task: its datasets with their subsets, prompts and metrics.
+
+    Attributes:
+        metrics: names of those that are computed where a study asks for them.
+    """
 
     datasets: Mapping[str, Sequence[str]]
     prompts: Sequence[str]
+    metrics: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,10 @@ class _Names:
             return task
         if task.prompt not in known.prompts:
             self._unknown(f"{key}.prompt", f"prompt of {task.name}", task.prompt, known.prompts)
+        for index, name in enumerate(task.metrics):
+            if name not in known.metrics:
+                what = f"metric to ask of {task.name} beside its own"
+                self._unknown(f"{key}.metrics[{index}]", what, name, known.metrics)
         if task.dataset not in known.datasets:
             self._unknown(f"{key}.dataset", f"dataset of {task.name}", task.dataset, known.datasets)
             return task
@@ -150,7 +159,7 @@ class _Names:
         return task.model_copy(update={"subsets": subsets})
 
     def _foreign(self, task: TaskSection, key: str) -> TaskSection:
-        for name in sorted({"dataset", "prompt", "subsets"} & task.model_fields_set):
+        for name in sorted({"dataset", "metrics", "prompt", "subsets"} & task.model_fields_set):
             self._add(f"{key}.{name}: {task.name} has one of its own", "leave it out")
         if task.language is None:
             return task

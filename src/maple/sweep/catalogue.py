@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maple.data.sources import SOURCES
+from maple.evaluate.extra import available
 from maple.study.load import Catalogue, KnownTask
 from maple.tasks import TASKS
 
@@ -12,7 +13,9 @@ def catalogue() -> Catalogue:
     return Catalogue(
         tasks={
             name: KnownTask(
-                {dataset: task.subsets(dataset) for dataset in task.datasets}, task.prompts
+                {dataset: task.subsets(dataset) for dataset in task.datasets},
+                task.prompts,
+                available(task.metrics, name),
             )
             for name, task in TASKS.items()
         },

@@ -14,6 +14,7 @@ from maple.data.mixtures import content_hash as rows_hash
 from maple.data.mixtures import select
 from maple.data.sources import SOURCES
 from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
+from maple.evaluate.extra import extras
 from maple.evaluate.responses import exemplars_of
 from maple.models import files
 from maple.models.adapter_files import module_shapes
@@ -258,7 +259,11 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
     """
     items = fixed_order(task.examples(section.dataset, name, folder))
     pool = task.exemplar_pool(section.dataset, name, folder) if section.n_shot else None
-    metrics = tuple(Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics)
+    language = task.answer_language(name)
+    asked = extras(section.metrics, task.metrics, task.name)
+    metrics = [Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics]
+    metrics += [Metric(one.name, one.version, one.protocol) for one in asked if one.knows(language)]
+    unknown = [f"{one.name} has no rules for it" for one in asked if not one.knows(language)]
     subset = Subset(
         task=task.name,
         dataset=section.dataset,
@@ -269,10 +274,10 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
         n_shot=section.n_shot,
         pool=None if pool is None else _items_hash(fixed_order(pool)),
         max_new_tokens=task.max_new_tokens,
-        metrics=metrics,
+        metrics=tuple(metrics),
     )
     candidates = tuple(fixed_order(pool or ()))
-    return Asked(task, subset, tuple(items), candidates, tuple(task.remarks(items)))
+    return Asked(task, subset, tuple(items), candidates, (*task.remarks(items), *unknown))
 
 
 def fixed_order(examples: Sequence[Example]) -> list[Example]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from maple import provenance
 from maple.errors import StoreError
+from maple.evaluate.extra import PMI
 from maple.models import files
 from maple.models.adapter_files import WEIGHTS_FILE
 from maple.prompts.literals import reviewed
@@ -20,6 +21,7 @@ from maple.store.servecheck import server_notes
 from maple.study.config import FOREIGN, Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
+from maple.sweep.added import beside
 from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
 from maple.sweep.external import METHOD as EXTERNAL
 from maple.sweep.external import adapter_cell, bring_in
@@ -37,6 +39,7 @@ class Plan:
         limit: items a subset; None for all.
         locks: identity by base name, of all plans of the store so far.
         adapter: folder of an adapter trained elsewhere, evaluated beside the untuned base.
+        rescored: by task, metrics that `maple rescore` has added.
     """
 
     checked: Checked
@@ -44,6 +47,13 @@ class Plan:
     limit: int | None
     locks: Mapping[str, str]
     adapter: Path | None
+    rescored: Mapping[str, tuple[str, ...]]
+
+    @property
+    def neutral(self) -> frozenset[str]:
+        """Ids of the eval cells whose choices are asked after a neutral prompt, too."""
+        scores = self.grid.scores.values()
+        return frozenset(score.eval_id for score in scores if score.metric == PMI)
 
     def items(self, cell: EvalCell) -> int:
         """Items that an eval cell answers under the limit."""
@@ -95,10 +105,13 @@ def make(
         for bits in eval_bits(study, cell)
     }
     cells = grid(study, trained, [asked.subset for asked in checked.asked], engines)
+    rescored = dict(earlier.rescored) if earlier else {}
+    added, _ = beside(cells.evals, _languages(checked), rescored)
+    cells = replace(cells, scores={**cells.scores, **added})
     if limit is None and study.evaluate is not None:
         limit = study.evaluate.limit
     locks |= {base.name: base.identity for base in checked.bases}
-    plan = Plan(checked, cells, limit, locks, adapter)
+    plan = Plan(checked, cells, limit, locks, adapter, rescored)
     todo = Todo(plan, store)
     train = [work.cell for work in todo.train()]
     check_space(store.root, train, [work.cell for work in todo.evals()], checked)
@@ -154,11 +167,13 @@ class Todo:
 
     def evals(self) -> Iterator[EvalWork]:
         """Eval cells that lack responses under the plan's limit."""
+        asked_neutral = self._plan.neutral
         for name, cell in self._plan.grid.evals.items():
-            if not is_answered(self._store, name, cell, self._plan.items(cell)):
+            items, neutral = self._plan.items(cell), name in asked_neutral
+            if not is_answered(self._store, name, cell, items, neutral):
                 untuned = self._plan.grid.train[cell.train_id].method == "none"
                 adapter = None if untuned else cell.train_id
-                yield EvalWork(name, cell, adapter, self._plan.items(cell))
+                yield EvalWork(name, cell, adapter, items, neutral)
 
     def held(self) -> set[str]:
         """Ids of pending cells that a live process works on."""
@@ -292,9 +307,17 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
     }
 
 
-def is_answered(store: Store, eval_id: str, cell: EvalCell, items: int) -> bool:
-    """Whether an eval cell is done with at least `items` answers, and they are really there."""
+def is_answered(
+    store: Store, eval_id: str, cell: EvalCell, items: int, neutral: bool = False
+) -> bool:
+    """Whether an eval cell is done with at least `items` answers, and they are really there.
+
+    Args:
+        neutral: they need `neutral_logprobs`, too.
+    """
     if not is_done(store.eval_record(eval_id, cell), items):
+        return False
+    if neutral and store.count_neutral(eval_id, cell) < items:
         return False
     return store.count(eval_id, cell) >= items
 
@@ -357,6 +380,13 @@ def notes(checked: Checked) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _languages(checked: Checked) -> dict[str, str]:
+    return {
+        f"{one.subset.task}/{one.subset.subset}": one.task.language(one.subset.subset)
+        for one in checked.asked
+    }
+
+
 def _file(plan: Plan) -> PlanFile:
     study = plan.checked.study
     asked = plan.checked.asked
@@ -371,11 +401,9 @@ def _file(plan: Plan) -> PlanFile:
         train=dict(plan.grid.train),
         evals=dict(plan.grid.evals),
         scores=dict(plan.grid.scores),
+        rescored=dict(plan.rescored),
         prompts=dict(plan.grid.prompts),
         primary_metrics=dict(sorted((one.task.name, one.task.primary_metric) for one in asked)),
-        languages={
-            f"{one.subset.task}/{one.subset.subset}": one.task.language(one.subset.subset)
-            for one in asked
-        },
+        languages=_languages(plan.checked),
         notes=tuple(notes(plan.checked)),
     )

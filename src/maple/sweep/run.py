@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from maple import provenance
 from maple.errors import DataError, MapleError
+from maple.evaluate.extra import PMI
 from maple.evaluate.scores import score
-from maple.protocols import Executor
+from maple.protocols import Executor, Task
 from maple.records import EvalCell, Failure, ScoreCell, TrainCell, Unit
 from maple.store import Record, Store
 from maple.sweep.plan import Plan, Todo, is_answered, is_trained
@@ -86,35 +87,83 @@ def score_missing(plan: Plan, store: Store, failed: dict[str, str]) -> int:
     Returns:
         The number of score cells written.
     """
+    evals = plan.grid.evals
+    # What a later unit of this sweep will be asked has not failed to be scored.
+    wanted = {
+        name: cell
+        for name, cell in plan.grid.scores.items()
+        if cell.metric != PMI or store.count_neutral(cell.eval_id, evals[cell.eval_id])
+    }
+    return score_cells(store, evals, wanted, plan.task, failed)
+
+
+def score_cells(
+    store: Store,
+    evals: Mapping[str, EvalCell],
+    wanted: Mapping[str, ScoreCell],
+    task: Callable[[str], Task],
+    failed: dict[str, str],
+) -> int:
+    """Score what is answered and lacks its score.
+
+    Args:
+        store: the results folder.
+        evals: eval cells by id.
+        wanted: score cells by id, of these eval cells.
+        task: the task of a name.
+        failed: as for `score_missing`.
+
+    Returns:
+        The number of score cells written.
+    """
     metrics: dict[str, dict[str, ScoreCell]] = {}
-    for name, cell in plan.grid.scores.items():
+    for name, cell in wanted.items():
         if name not in failed:
             metrics.setdefault(cell.eval_id, {})[name] = cell
     written = 0
     for eval_id, cells in metrics.items():
-        source = plan.grid.evals[eval_id]
+        source = evals[eval_id]
         record = store.eval_record(eval_id, source)
         if record is None or not record.n:
             continue
-        # Responses that were computed again may differ in their last bits.
-        state = store.count(eval_id, source), store.content(eval_id, source)
-        lacking = {name: cell for name, cell in cells.items() if store.scored(name, cell) != state}
-        if not state[0] or not lacking:
+        written += _score_cell(store, eval_id, source, cells, task(source.task), failed)
+    return written
+
+
+def _score_cell(
+    store: Store,
+    eval_id: str,
+    source: EvalCell,
+    cells: Mapping[str, ScoreCell],
+    task: Task,
+    failed: dict[str, str],
+) -> int:
+    """Score one eval cell's answers by the metrics that lack some; the number written."""
+    answered, content = store.count(eval_id, source), store.content(eval_id, source)
+    # Without any neutral answers all are tried, so that the failure says what is missing.
+    neutral = store.count_neutral(eval_id, source) or answered
+    wanted = {name: neutral if cell.metric == PMI else answered for name, cell in cells.items()}
+    # Responses that were computed again may differ in their last bits.
+    lacking = [
+        name for name, cell in cells.items() if store.scored(name, cell) != (wanted[name], content)
+    ]
+    if not answered or not lacking:
+        return 0
+    answers = store.finished(eval_id, source).to_pylist()
+    items = store.items(source.task, source.subset, source.items)
+    examples = {item.example_id: item for item in items}
+    written = 0
+    for name in lacking:
+        cell, rows, started = cells[name], answers[: wanted[name]], provenance.utc_now()
+        try:
+            scores = score(task, source, cell.metric, examples, rows)
+        except DataError as error:
+            failed[name] = str(error)
+            store.put_record(_unscored(name, cell, started, error))
             continue
-        rows = store.finished(eval_id, source).to_pylist()
-        items = store.items(source.task, source.subset, source.items)
-        examples = {item.example_id: item for item in items}
-        for name, cell in lacking.items():
-            started = provenance.utc_now()
-            try:
-                scores = score(plan.task(source.task), source, cell.metric, examples, rows)
-            except DataError as error:
-                failed[name] = str(error)
-                store.put_record(_unscored(name, cell, started, error))
-                continue
-            ids = [row["example_id"] for row in rows]
-            store.put_scores(name, cell, ids, scores, state[1])
-            written += 1
+        ids = [row["example_id"] for row in rows]
+        store.put_scores(name, cell, ids, scores, content)
+        written += 1
     return written
 
 
@@ -220,7 +269,8 @@ class _Watch:
         if name in self._plan.grid.train:
             return is_trained(self._store, name)
         cell = self._plan.grid.evals[name]
-        return is_answered(self._store, name, cell, self._plan.items(cell))
+        wanted = self._plan.items(cell)
+        return is_answered(self._store, name, cell, wanted, name in self._plan.neutral)
 
 
 def _cause(status: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from maple import provenance
 from maple.errors import MapleError
 from maple.evaluate import invariance
-from maple.evaluate.responses import Asked, Part, answer, ask
+from maple.evaluate.responses import Asked, Part, answer, ask, neutral
 from maple.models.adapter_files import check_adapter
 from maple.models.files import SCRIPTED
 from maple.prompts import training
@@ -82,7 +82,7 @@ class _Worker:
         cell_id, cell = work.eval_id, work.cell
 
         def finished() -> bool:
-            return is_answered(self._store, cell_id, cell, work.items)
+            return is_answered(self._store, cell_id, cell, work.items, work.neutral)
 
         if work.adapter and not is_trained(self._store, work.adapter):
             # Failed just now, or in somebody else's hands: whoever planned this unit sees to it.
@@ -163,6 +163,8 @@ class _Worker:
             self._emit({"event": "progress", "id": cell_id, **reached})
         table = self._store.join_parts(cell_id, cell, order)
         costs = self._store.part_costs(cell_id, cell, kept)
+        if work.neutral:
+            costs.append(self._ask_neutral(work, adapter, asked, lease))
         if earlier is not None and earlier.cost is not None:
             costs.insert(0, earlier.cost)
         return attempt.done(
@@ -172,6 +174,20 @@ class _Worker:
             n=table.num_rows,
             exemplar_ids=asked.exemplar_ids,
         )
+
+    def _ask_neutral(
+        self, work: EvalWork, adapter: Path | None, asked: Asked, lease: Lease
+    ) -> Cost:
+        """Fill in the neutral log-probabilities of answered items that lack them."""
+        meter = provenance.Meter()
+        cell_id, cell = work.eval_id, work.cell
+        rows = self._store.finished(cell_id, cell).slice(0, work.items).to_pylist()
+        lacking = {row["example_id"] for row in rows if row["neutral_logprobs"] is None}
+        if lacking:
+            found = neutral(self._base.model, adapter, cell, asked, lacking, lease.check)
+            lease.check()
+            self._store.put_neutral(cell_id, cell, found)
+        return Cost(**meter.lap())  # type: ignore[arg-type]
 
     def _noise_floor(
         self, model: LanguageModel, adapter: Path | None, cell: EvalCell, asked: Asked
