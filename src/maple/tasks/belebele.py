@@ -12,14 +12,14 @@ from pathlib import Path
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import find, read_jsonl
-from maple.data.rows import Row
+from maple.data.rows import Row, build
 from maple.languages import language as language_of
 from maple.languages import of_release
 from maple.prompts.literals import Wording
 from maple.prompts.shapes import choosing, choosing_letters
 from maple.records import Example, Prompted
 from maple.tasks.card import Card
-from maple.tasks.native import NativeTask, Shape, distinct, letters, passage
+from maple.tasks.native import NativeTask, Shape, letters, passage
 from maple.tasks.scoring import Choosing
 
 _CHOICES = ("mc_answer1", "mc_answer2", "mc_answer3", "mc_answer4")
@@ -32,7 +32,7 @@ def _read(dataset: str, subset: str, folder: Path | None) -> list[Example]:
     else:
         code = language_of(subset).codes["belebele"]
         rows = _released(code, folder)
-    return distinct([(row, _example(row, code)) for row in rows])
+    return build(rows, lambda row: _example(row, code), lambda item: item.example_id)
 
 
 def _released(code: str, folder: Path | None) -> list[Row]:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from maple.data.rows import Row
-from maple.errors import DataError, nearest
+from maple.errors import DataError, NoExemplarsError, nearest
 from maple.prompts.lint import lint
 from maple.prompts.literals import PROMPTS, Wording, wording
 from maple.records import ChoiceResponse, Example, GenerateResponse, Prompted
@@ -56,6 +55,7 @@ class NativeTask:
         poolless: datasets without exemplars, though others have them.
         alike: what an exemplar may not share with a scored item: its passage, or all its texts.
         remark: what a report must say about the items.
+        untranslated, mended_by: see `protocols.Parallel`.
     """
 
     name: str
@@ -68,6 +68,8 @@ class NativeTask:
     alike: Callable[[Example], Hashable]
     remark: Callable[[Sequence[Example]], list[str]] = lambda _: []
     poolless: tuple[str, ...] = ()
+    untranslated: tuple[str, ...] = ()
+    mended_by: str = "compare the files with their release"
     kind: str = field(init=False)
     primary_metric: str = field(init=False)
     metrics: tuple[str, ...] = field(init=False)
@@ -121,11 +123,12 @@ class NativeTask:
         out.
 
         Raises:
-            DataError: as `examples`; the benchmark has no items to spare.
+            DataError: as `examples`.
+            NoExemplarsError: the benchmark has no items to spare.
         """
         self._check(dataset, subset)
         if self.read_pool is None or dataset in self.poolless:
-            raise DataError(
+            raise NoExemplarsError(
                 f"{self.name} ({dataset}) has no exemplars: all its items are scored",
                 "set n_shot = 0",
             )
@@ -242,20 +245,3 @@ def repeats(examples: Sequence[Example]) -> list[str]:
     """`NativeTask.remark`: how many items repeat all texts of another one."""
     count = len(examples) - len(set(map(texts_of, examples)))
     return [f"{count} items repeat the texts of another one"] if count else []
-
-
-def distinct(examples: Sequence[tuple[Row, Example]]) -> list[Example]:
-    """The examples, whose ids must differ.
-
-    Args:
-        examples: each with the row it is from.
-
-    Raises:
-        DataError: two rows have one id; names the second of them.
-    """
-    found: dict[str, Example] = {}
-    for row, example in examples:
-        if example.example_id in found:
-            raise row.error(f"the item {example.example_id} occurs twice")
-        found[example.example_id] = example
-    return list(found.values())

@@ -17,18 +17,21 @@ from pathlib import Path
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import exists, find, read_jsonl
-from maple.data.rows import Row
+from maple.data.rows import Row, build
 from maple.languages import language as language_of
 from maple.languages import of_release
 from maple.prompts.literals import Wording
 from maple.prompts.shapes import causal, causal_letters
 from maple.records import Example, Prompted
 from maple.tasks.card import Card
-from maple.tasks.native import NativeTask, Shape, distinct, letters
+from maple.tasks.native import NativeTask, Shape, letters
 from maple.tasks.scoring import Choosing
 
 _ENGLISH = "eng_Latn"
 _HUB_SPLIT = {"test": "test", "val": "validation"}
+
+_TOO_MANY_ALIKE = 50
+"""Half of the items ask for a cause; so many in a row without one are an error of the release."""
 
 
 def _read(split: str, dataset: str, subset: str, folder: Path | None) -> list[Example]:
@@ -41,7 +44,7 @@ def _read(split: str, dataset: str, subset: str, folder: Path | None) -> list[Ex
         rows = _translated(language_of(subset).codes["xcopa"], split, folder)
         if folder is None or exists(folder, f"copa_en/{split}-en.jsonl"):
             english = {row.integer("idx"): row for row in _english(split, folder)}
-    return distinct([(row, _example(row, split, english)) for row in rows])
+    return build(rows, lambda row: _example(row, split, english), lambda item: item.example_id)
 
 
 def _translated(code: str, split: str, folder: Path | None) -> list[Row]:
@@ -105,9 +108,13 @@ def _texts(example: Example) -> Hashable:
 
 def _remark(examples: Sequence[Example]) -> list[str]:
     count = sum("released_question" in example.fields for example in examples)
-    if not count:
-        return []
-    return [f"question (cause or effect) taken from English COPA in {count} items that differ"]
+    if count:
+        return [f"question (cause or effect) taken from English COPA in {count} items that differ"]
+    asked = {example.fields["question"] for example in examples}
+    if len(asked) == 1 and len(examples) >= _TOO_MANY_ALIKE:
+        value = asked.pop()
+        return [f"question is {value!r} in every item, a mistake that only COPA can repair"]
+    return []
 
 
 def _cloze(words: Wording, item: Example) -> Prompted:
@@ -164,5 +171,7 @@ XCOPA = NativeTask(
     read_pool=lambda *where: _read("val", *where),
     alike=_texts,
     remark=_remark,
+    untranslated=("question",),
+    mended_by="put English COPA beside it (copa_en/val-en.jsonl, copa_en/test-en.jsonl)",
 )
 """Subsets are language keys; exemplars are validation items of the same language."""
