@@ -17,7 +17,7 @@ from pathlib import Path
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import exists, find, read_jsonl
-from maple.data.rows import Row
+from maple.data.rows import Row, build
 from maple.errors import DataError, nearest
 from maple.languages import language as language_of
 from maple.languages import of_release
@@ -197,13 +197,9 @@ class Xcopa:
             rows = _translated(language_of(subset).codes["xcopa"], split, folder)
             if folder is None or exists(folder, f"copa_en/{split}-en.jsonl"):
                 english = {row.integer("idx"): row for row in _english(split, folder)}
-        examples: dict[str, Example] = {}
-        for row in rows:
-            example = _example(row, split, english)
-            if example.example_id in examples:
-                raise row.error(f"idx {row.integer('idx')} occurs twice")
-            examples[example.example_id] = example
-        return list(examples.values())
+        return build(
+            rows, lambda row: _example(row, split, english), lambda example: example.example_id
+        )
 
 
 def _translated(code: str, split: str, folder: Path | None) -> list[Row]:
