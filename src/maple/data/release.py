@@ -7,7 +7,10 @@ Nothing is guessed or skipped: a file that is missing, unreadable, truncated or 
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import lzma
+import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,9 +70,39 @@ def read_jsonl(path: Path, shown: str | None = None) -> list[Row]:
             no JSON object or no UTF-8, with file and line.
     """
     name = shown or str(path)
+    return _jsonl(_content(path, name), name)
+
+
+def read_member(path: Path, member: str, shown: str | None = None) -> list[Row]:
+    """As `read_jsonl`, for a file inside a tar archive (plain or compressed).
+
+    Args:
+        path: the archive.
+        member: name of the file, in whatever folder of the archive.
+        shown: what messages call the archive; its path by default.
+
+    Raises:
+        DataError: as `read_jsonl`; the archive has no such file.
+    """
+    name = shown or str(path)
+    content = _content(path, name)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            for entry in archive:
+                if entry.isfile() and Path(entry.name).name == member:
+                    file = archive.extractfile(entry)
+                    return _jsonl(file.read() if file else b"", f"{name}/{member}")
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(
+            f"{name}: the archive is broken or cut off ({error})", "download it again"
+        ) from error
+    raise DataError(f"{name}: there is no file {member} in the archive", "download it again")
+
+
+def _jsonl(content: bytes, name: str) -> list[Row]:
     rows: list[Row] = []
     problems: list[DataError] = []
-    for number, line in enumerate(_content(path, name).split(b"\n"), start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             where = f"{name}:{number}"
             try:
