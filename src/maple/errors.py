@@ -63,6 +63,10 @@ class DataError(MapleError):
     """Release files, hub datasets or rows that are missing, broken or contradictory."""
 
 
+class NoExemplarsError(DataError):
+    """A benchmark has no items to spare for exemplars: all of them are scored."""
+
+
 class ModelError(MapleError):
     """A base model, tokenizer, adapter or request that cannot be used as asked."""
 

@@ -76,6 +76,7 @@ def small_hub(cache: Path) -> Iterator[Hub]:
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # saves 40 ms an answer
 
     def do_GET(self) -> None:
         self._answer(with_body=True)

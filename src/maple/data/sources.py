@@ -15,7 +15,6 @@ from maple.data.rows import Row, build
 from maple.errors import DataError, nearest
 from maple.languages import language as language_of
 from maple.languages import of_release
-from maple.protocols import TrainingSource
 from maple.records import InstructionRow
 
 _LOG = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ def _mini(language: str, _folder: Path | None) -> list[Row]:
     return read_jsonl(MINI / "instructions" / f"{language}.jsonl")
 
 
-SOURCES: Mapping[str, TrainingSource] = MappingProxyType(
+SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         source.name: source
         for source in (

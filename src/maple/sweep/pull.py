@@ -74,6 +74,7 @@ def _task(
         )
         if read not in pulled.manifest.tasks:
             pulled.manifest.tasks.append(read)
+            pulled.save()
 
 
 def _source(
@@ -93,3 +94,4 @@ def _source(
         read = Part(source=name, language=language)
         if read not in pulled.manifest.sources:
             pulled.manifest.sources.append(read)
+            pulled.save()
