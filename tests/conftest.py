@@ -8,10 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from maple.store import files
+
+if TYPE_CHECKING:
+    from data.small_hub import Hub
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -43,6 +47,15 @@ def datasets_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
         yield folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A small hub on this machine, in place of the real one."""
+    from data.small_hub import small_hub  # here: most tests need neither pyarrow nor a hub
+
+    with small_hub(tmp_path / "hub-cache") as served:
+        yield served
 
 
 @pytest.fixture

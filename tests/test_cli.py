@@ -16,6 +16,7 @@ from unittest import mock
 import pytest
 import torch
 
+from data.small_hub import Hub
 from maple.cli import _section, main
 from models import tiny
 from models.serving import TinyServer, serving
@@ -230,6 +231,31 @@ def test_no_permission(tmp_path: Path) -> None:
     assert "no permission" in refused(tmp_path, "run", path, "--out", closed / "results")
     path.chmod(0)
     assert "ermission denied" in refused(tmp_path, "run", path)
+
+
+def test_data_is_fetched_and_checked(tmp_path: Path, hub: Hub) -> None:
+    rows = b"".join(
+        json.dumps({"instruction": f"Di {n}", "output": str(n)}).encode() + b"\n" for n in range(4)
+    )
+    hub.put("DAMO-NLP-MT/multialpaca", {"es.jsonl": rows})
+    path = study(tmp_path, RELEASE)
+    done = maple("data", "pull", path, "--to", "d", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "1 files, 0.0 MB: --data d\n")
+    pulled = json.loads(maple("data", "pull", path, "--to", "d", "--json", folder=tmp_path).stdout)
+    assert (pulled["complete"], pulled["bytes"]) == (True, len(rows))
+    assert pulled["sources"] == [{"source": "multialpaca", "language": "spa_Latn"}]
+    assert maple("plan", path, "--data", "d", folder=tmp_path).returncode == 0
+    done = maple("data", "check", "d", folder=tmp_path)
+    assert done.returncode == 0
+    assert "4 of 9958" in done.stdout
+    assert "1 subsets, 0 problems" in done.stdout
+    (tmp_path / "d" / next(iter(pulled["files"]))).write_bytes(rows[:-1])
+    done = maple("data", "check", "d", folder=tmp_path)
+    assert done.returncode == 1
+    assert f"has {len(rows) - 1} bytes, {len(rows)} were fetched" in done.stdout
+    found = json.loads(maple("data", "check", "d", "--json", folder=tmp_path).stdout)
+    assert [problem["what"][-7:] for problem in found["problems"]] == ["fetched"]
+    assert "no such folder" in refused(tmp_path, "data", "check", "nowhere")
 
 
 def test_arguments_are_checked_like_a_study(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from maple.store import Store
     from maple.store.servecheck import ServeCheck
     from maple.study.config import Study
+    from maple.sweep.datacheck import Found
     from maple.sweep.plan import Plan
 
 app = typer.Typer(
@@ -37,6 +39,10 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+data_app = typer.Typer(
+    help="Fetch data ahead, and check what a folder holds.", no_args_is_help=True
+)
+app.add_typer(data_app, name="data")
 stdout = Console(soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -334,6 +340,57 @@ def sources(as_json: AsJson = False) -> None:
     _list("sources", rows, as_json)
 
 
+@data_app.command(name="pull")
+def data_pull(
+    study: StudyFile,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or one pulled before.")],
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch all data of a study from the hub; the same command resumes. Then: --data DIR."""
+    from maple.sweep.pull import left_out, pull
+
+    loaded = _load(study)
+    earlier = _store(out, loaded).plan()
+    try:
+        made = pull(loaded, to, earlier.locks if earlier else {}, _step)
+    except KeyboardInterrupt:
+        stderr.print("stopped; the same command resumes")
+        raise typer.Exit(130) from None
+    size = sum(copy.bytes for copy in made.files.values())
+    if as_json:
+        _print_json({"folder": str(to), "bytes": size, **made.model_dump(exclude={"datasets"})})
+        return
+    for name in left_out(loaded):
+        stdout.print(f"not fetched: {name} reads its data by itself", markup=False)
+    stdout.print(f"{len(made.files)} files, {size / 1e6:,.1f} MB: --data {to}", markup=False)
+
+
+@data_app.command(name="check")
+def data_check(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Release files, or what `data pull` made.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Read everything in a folder and name all that is wrong with it (exit 1)."""
+    from maple.sweep.datacheck import check
+
+    found = check(folder, _step)
+    if as_json:
+        _print_json(
+            {
+                "held": [{**asdict(one), "state": one.state} for one in found.held],
+                "problems": [{"what": one.what, "hint": one.hint} for one in found.problems],
+                "unread": found.unread,
+            }
+        )
+    else:
+        _show_data(found)
+    if found.problems:
+        raise typer.Exit(1)
+
+
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("study.toml"),
@@ -477,6 +534,45 @@ def _show_verdict(found: ServeCheck) -> None:
     )
     stdout.print("Differences of log-probabilities in nats per answer token.")
     stdout.print(f"The server {found.sentence()}.", markup=False)
+
+
+def _step(name: str) -> None:
+    """Says on a terminal what is being read; a log file needs no line a subset."""
+    if stderr.is_terminal:
+        stderr.print(f"reading {name}", markup=False)
+
+
+def _of(count: int | None, whole: int | None) -> str:
+    """A count, with what the whole release has where it has more or less."""
+    if count is None:
+        return "–"
+    return str(count) if whole in (None, count) else f"{count} of {whole}"
+
+
+def _show_data(found: Found) -> None:
+    rows = [
+        (
+            one.name,
+            one.dataset,
+            one.subset,
+            _of(one.items, one.items_known),
+            _of(one.exemplars, one.exemplars_known),
+            one.state,
+            "; ".join(one.remarks),
+        )
+        for one in found.held
+    ]
+    columns = ("what", "dataset", "subset", "items", "exemplars", "state", "remarks")
+    _print_table("", columns, rows)
+    if found.unread:
+        folders = Counter(str(Path(name).parent) for name in found.unread)
+        shown = ", ".join(f"{name} ({count})" for name, count in sorted(folders.items()))
+        stdout.print(f"read by no task and no source: files in {shown}", markup=False)
+    for problem in found.problems:
+        stdout.print(f"problem: {problem.what}", markup=False, style="red")
+        if problem.hint:
+            stdout.print(f"  hint: {problem.hint}", markup=False)
+    stdout.print(f"{len(found.held)} subsets, {len(found.problems)} problems")
 
 
 def _execute(

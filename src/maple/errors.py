@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 
 class MapleError(Exception):
@@ -27,13 +28,13 @@ class MapleError(Exception):
     def __str__(self) -> str:
         return f"{self.what}\n\nhint: {self.hint}" if self.hint else self.what
 
-
-class StudyError(MapleError):
-    """One or several mistakes in a study file or in the arguments that stand for one."""
-
     @classmethod
-    def of(cls, problems: Sequence[MapleError]) -> StudyError:
-        """All `problems` as one error, so that a study is mended in one go.
+    def of(cls, problems: Sequence[MapleError], shown: int | None = None) -> Self:
+        """All `problems` as one error, so that they are mended in one go.
+
+        Args:
+            problems: at least one.
+            shown: how many are spelled out; None for all. The others are counted.
 
         Raises:
             ValueError: `problems` is empty.
@@ -43,15 +44,27 @@ class StudyError(MapleError):
         if len(problems) == 1:
             return cls(problems[0].what, problems[0].hint)
         lines = [f"{len(problems)} problems:"]
-        for problem in problems:
+        spelled = problems[:shown]
+        for index, problem in enumerate(spelled):
             lines.append(f"  - {problem.what}")
-            if problem.hint:
+            following = spelled[index + 1].hint if index + 1 < len(spelled) else ""
+            if problem.hint and problem.hint != following:  # one hint for a run that shares it
                 lines.append(f"    hint: {problem.hint}")
+        if len(problems) > len(spelled):
+            lines.append(f"  ... {len(problems) - len(spelled)} more")
         return cls("\n".join(lines))
+
+
+class StudyError(MapleError):
+    """One or several mistakes in a study file or in the arguments that stand for one."""
 
 
 class DataError(MapleError):
     """Release files, hub datasets or rows that are missing, broken or contradictory."""
+
+
+class NoExemplarsError(DataError):
+    """A benchmark has no items to spare for exemplars: all of them are scored."""
 
 
 class ModelError(MapleError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from maple.records import (
     ChoiceRequest,
@@ -187,6 +187,21 @@ class Task(Protocol):
     def remarks(self, examples: Sequence[Example]) -> list[str]:
         """What a report must say about the data of a subset, in plain words."""
         ...
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """What a `Task` may say besides, if its subsets are translations of each other.
+
+    The right choice is the same in all of them; so are these.
+    """
+
+    untranslated: tuple[str, ...]
+    """Names of fields that no translation changes. What a release has in place of a field that was
+    mended is in `fields["released_" + name]`."""
+
+    mended_by: str
+    """What to do where they differ; the hint of the error."""
 
 
 class TrainingSource(Protocol):

@@ -2,116 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+import tarfile
 
-import huggingface_hub.constants
+import huggingface_hub.file_download
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from data.small_hub import BEARER, CONVERTED, MAIN, Hub
+from data.small_hub import jsonl_file as _jsonl
+from data.small_hub import parquet_file as _parquet
 from maple.data.hub import HubDataset
+from maple.data.reading import reading
 from maple.errors import DataError
-
-BEARER = "hf_thisMustNeverBeShown"
-MAIN, CONVERTED = "a" * 40, "b" * 40
-
-
-@dataclass
-class Hub:
-    """What the hub holds: repository -> revision -> (commit, files); statuses override."""
-
-    address: str
-    repos: dict[str, dict[str, tuple[str, Mapping[str, bytes]]]] = field(default_factory=dict)
-    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
-    credentials: set[str | None] = field(default_factory=set)
-
-    def put(self, repo: str, files: Mapping[str, bytes], revision: str = "main") -> None:
-        commit = CONVERTED if revision.startswith("refs/") else MAIN
-        self.repos.setdefault(repo, {})[revision] = (commit, files)
-        self.repos[repo][commit] = (commit, files)
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    served = Hub(f"http://127.0.0.1:{server.server_address[1]}")
-    _Handler.hub = served
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", served.address)
-    monkeypatch.setenv("HF_TOKEN", BEARER)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    yield served
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    hub: Hub
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
-    def log_message(self, *args: object) -> None:
-        """Keep the tests' output clean."""
-
-    def _answer(self, *, with_body: bool) -> None:
-        path = self.path.partition("?")[0].replace("%2F", "/")
-        self.hub.requests.append(path)
-        self.hub.credentials.add(self.headers["Authorization"])
-        status, headers, body = self._find(path)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-    def _find(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
-        for repo, revisions in self.hub.repos.items():
-            if repo in path and repo in self.hub.refused:
-                status, code = self.hub.refused[repo]
-                return status, {"X-Error-Code": code}, b"{}"
-            if path.startswith(f"/api/datasets/{repo}/revision/"):
-                revision = path.removeprefix(f"/api/datasets/{repo}/revision/")
-                if revision not in revisions:
-                    return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
-                commit, files = revisions[revision]
-                siblings = [{"rfilename": name} for name in files]
-                body = json.dumps({"id": repo, "sha": commit, "siblings": siblings})
-                return 200, {"Content-Type": "application/json"}, body.encode()
-            if path.startswith(f"/datasets/{repo}/resolve/"):
-                revision, _, name = path.removeprefix(f"/datasets/{repo}/resolve/").partition("/")
-                commit, files = revisions[revision]
-                body_bytes = files[name]
-                tag = hashlib.sha256(body_bytes).hexdigest()
-                return 200, {"ETag": f'"{tag}"', "X-Repo-Commit": commit}, body_bytes
-        return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
-
-
-def _parquet(*rows: Mapping[str, object]) -> bytes:
-    buffer = io.BytesIO()
-    parquet.write_table(pa.Table.from_pylist(list(rows)), buffer)
-    return buffer.getvalue()
-
-
-def _jsonl(*rows: Mapping[str, object]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def test_parquet_rows_come_in_the_order_of_their_files(hub: Hub) -> None:
@@ -165,6 +69,57 @@ def test_data_on_main_is_preferred_to_the_converted_branch(hub: Hub) -> None:
     assert HubDataset("own/set").rows("it.jsonl")[0].values == {"n": 1}
 
 
+def test_a_script_without_conversion_leaves_its_raw_files(hub: Hub) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:bz2") as archive:
+        for name, rows in (("x/it_train.jsonl", [{"n": 1}]), ("x/it_test.jsonl", [{"n": 2}])):
+            entry = tarfile.TarInfo(name)
+            content = _jsonl(*rows)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    whole = buffer.getvalue()
+    hub.put("own/set", {"set.py": b"", "data/it.tar.bz2": whole, "data/cut.tar.bz2": whole[:99]})
+    dataset = HubDataset("own/set")
+    assert not dataset.has("it/test-*.parquet", "it/test/*.parquet")
+    (row,) = dataset.member("data/it.tar.bz2", "it_test.jsonl")
+    assert row.values == {"n": 2}
+    assert row.where == f"own/set@{MAIN[:12]}/data/it.tar.bz2/it_test.jsonl:1"
+    assert "no file matches it/test-" in _message(dataset, "it/test-*.parquet")
+    with pytest.raises(DataError, match=r"it\.tar\.bz2: there is no file it_dev\.jsonl in"):
+        dataset.member("data/it.tar.bz2", "it_dev.jsonl")
+    with pytest.raises(DataError, match=r"cut\.tar\.bz2: the archive is broken or cut off"):
+        dataset.member("data/cut.tar.bz2", "it_test.jsonl")
+
+
+def test_one_command_resolves_a_revision_once(hub: Hub) -> None:
+    hub.put("own/set", {"a.jsonl": _jsonl({"n": 1}), "b.jsonl": _jsonl({"n": 1})})
+    with reading() as found:
+        HubDataset("own/set").rows("a.jsonl")
+        hub.put("own/set", {"b.jsonl": _jsonl({"n": 2})}, commit="c" * 40)  # main moves on
+        assert HubDataset("own/set").rows("b.jsonl")[0].values == {"n": 1}
+        assert HubDataset("own/set").commit() == MAIN
+    assert sum(path.startswith("/api/") for path in hub.requests) == 1
+    assert {key: known.commit for key, known in found.snapshots.items()} == {
+        ("own/set", "main"): MAIN
+    }
+    assert HubDataset("own/set").rows("b.jsonl")[0].values == {"n": 2}
+
+
+def test_a_revision_fixed_by_a_plan_stays(hub: Hub) -> None:
+    hub.put("own/set", {"set.py": b""})
+    hub.put("own/set", {"a/0.parquet": _parquet({"n": 1})}, "refs/convert/parquet")
+    hub.put("own/set", {"a/0.parquet": _parquet({"n": 2})}, "refs/convert/parquet", "c" * 40)
+    pins = {("own/set", "refs/convert/parquet"): CONVERTED}
+    with reading(pins=pins):
+        assert HubDataset("own/set").rows("a/*.parquet")[0].values == {"n": 1}
+    assert HubDataset("own/set").rows("a/*.parquet")[0].values == {"n": 2}
+    del hub.repos["own/set"][CONVERTED]  # what happens to converted branches
+    with reading(pins=pins), pytest.raises(DataError) as caught:
+        HubDataset("own/set").rows("a/*.parquet")
+    assert "was fixed to commit bbbbbbbbbbbb, which the hub has no more" in caught.value.what
+    assert "choose another --out" in caught.value.hint
+
+
 def _message(dataset: HubDataset, *patterns: str) -> str:
     with pytest.raises(DataError) as caught:
         dataset.rows(*patterns)
@@ -189,7 +144,8 @@ def test_a_missing_dataset_revision_or_file_is_named(hub: Hub) -> None:
     [
         (403, "GatedRepo", "its owner must grant access"),
         (401, "RepoNotFound", "no such dataset, or it is private"),
-        (400, "", "the hub answered with an error"),
+        (400, "", "the hub answered with an error (status 400)"),
+        (403, "", "the hub answered with an error (status 403)"),
     ],
 )
 def test_refusals_are_named(hub: Hub, status: int, code: str, message: str) -> None:
@@ -201,7 +157,36 @@ def test_refusals_are_named(hub: Hub, status: int, code: str, message: str) -> N
 
 def test_no_connection_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert "no connection" in _message(HubDataset("own/set"), "a")
+    assert "the connection to the hub failed" in _message(HubDataset("own/set"), "a")
+
+
+def test_a_connection_lost_midway_is_taken_up_again(hub: Hub, quick: None) -> None:
+    hub.put("own/set", {"a.jsonl": _jsonl(*({"n": n} for n in range(999)))})
+    hub.lost["a.jsonl"] = 2
+    assert len(HubDataset("own/set").rows("a.jsonl")) == 999
+
+
+def test_a_connection_lost_for_good_is_named(hub: Hub, quick: None) -> None:
+    hub.put("own/set", {"a.jsonl": b"x"})  # half of it is nothing: no progress, few attempts
+    hub.lost["a.jsonl"] = 99
+    found = _message(HubDataset("own/set"), "a.jsonl")
+    assert f"own/set at {MAIN}, a.jsonl: the connection to the hub failed or was lost" in found
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    hub.put("own/set", {"a.jsonl": b"{}"})
+    monkeypatch.setattr(huggingface_hub.HfApi, "hf_hub_download", full)
+    found = _message(HubDataset("own/set"), "a.jsonl")
+    assert "it cannot be kept in the hub's cache: No space left on device" in found
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub waits a second before it tries again."""
+    monkeypatch.setattr(huggingface_hub.file_download.time, "sleep", lambda _seconds: None)
 
 
 def test_a_name_that_is_none_is_named(hub: Hub) -> None:

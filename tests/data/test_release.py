@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from maple.data.reading import reading
 from maple.data.release import exists, find, read_json, read_jsonl
+from maple.data.rows import Row, build
 from maple.errors import DataError
 
 
@@ -144,3 +146,47 @@ def test_values_of_a_row_are_checked(tmp_path: Path) -> None:
         row.optional_text("n")
     with pytest.raises(DataError, match="'true' is True, expected a whole number"):
         row.integer("true")
+
+
+def test_every_broken_line_is_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"n": 1}\n{"n":\n[]\n{"n": 2}\n', encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_jsonl(path)
+    assert caught.value.what.startswith("2 problems:")
+    assert ":2: not JSON" in caught.value.what
+    assert ":3: expected a JSON object, got list" in caught.value.what
+
+
+def test_a_command_may_collect_problems_and_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"n": 1}\n{"n":\n{"n": "x"}\n{"n": 1}\n{"n": 2}\n', encoding="utf-8")
+    with reading(collect=True) as found:
+        for _ in range(2):  # each problem is noted once, however often a file is read
+            rows = read_jsonl(path)
+            assert build(rows, lambda row: row.integer("n"), lambda n: n) == [1, 2]
+    assert [what.removeprefix(f"{path}:") for what in found.problems] == [
+        "2: not JSON at column 6 (Expecting value)",
+        "3: 'n' is 'x', expected a whole number",
+        f"4: the id 1 occurs twice; first {path}:1",
+    ]
+    assert found.files == {path}
+    with pytest.raises(DataError, match="2 problems"):
+        build(read_jsonl_text(tmp_path), lambda row: row.integer("n"), lambda n: n)
+
+
+def read_jsonl_text(folder: Path) -> list[Row]:
+    path = folder / "b.jsonl"
+    path.write_text('{"n": "x"}\n{"n": 1}\n{"n": 1}\n', encoding="utf-8")
+    return read_jsonl(path)
+
+
+def test_many_problems_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("[]\n" * 30, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_jsonl(path)
+    assert caught.value.what.startswith("30 problems:")
+    assert caught.value.what.endswith("  ... 10 more")
+    with reading(collect=True), pytest.raises(DataError, match="no line of it can be read"):
+        read_jsonl(path)

@@ -58,7 +58,7 @@ def test_an_answer_elsewhere_than_stated_is_an_error(tmp_path: Path) -> None:
 
 def test_an_id_that_occurs_twice_is_an_error(tmp_path: Path) -> None:
     qa = _question(1, "Ana", 0)
-    with pytest.raises(DataError, match=r"a\.json: question q1: the id q1 occurs twice"):
+    with pytest.raises(DataError, match=r"a\.json: question q1: the id 'q1' occurs twice"):
         read_squad(_file(tmp_path, ("Ana met Bo.", [qa, qa])))
 
 

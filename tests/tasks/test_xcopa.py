@@ -129,7 +129,7 @@ def test_an_item_that_english_lacks_is_an_error(folder: Path) -> None:
         ({"premise": " "}, "the premise or a choice is empty"),
         ({"choice1": "Ilikauka.", "choice2": "Ilikauka. "}, "the choices are alike"),
         ({"choice2": None}, "'choice2' is null"),
-        ({"idx": 0}, "idx 0 occurs twice"),
+        ({"idx": 0}, "the id 'xcopa-test-0' occurs twice; first "),
     ],
 )
 def test_broken_rows_are_named(tmp_path: Path, changes: Mapping[str, object], message: str) -> None:

@@ -1,7 +1,10 @@
 """Datasets on a Hugging Face hub: resolved to a commit, downloaded, read into rows.
 
 Loading scripts are never run. Where a repository holds one instead of data, the hub's own
-conversion to Parquet (branch `refs/convert/parquet`) is read.
+conversion to Parquet (branch `refs/convert/parquet`) is read, or the raw files beside the script.
+
+Within one command (`data.reading`) each revision is resolved once, to the commit that an earlier
+plan has fixed if there is one; a pulled folder (`data.pulled`) stands in for the hub.
 """
 
 from __future__ import annotations
@@ -13,16 +16,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maple.data.release import read_jsonl
+from maple.data.reading import Snapshot, current
+from maple.data.release import read_jsonl, read_member
 from maple.data.rows import Row
 from maple.errors import DataError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import DatasetInfo
 
 _CONVERTED = "refs/convert/parquet"
-_HINT = "without network or access, give a folder of release files instead: --data DIR"
+_HINT = (
+    "without network or access, give a folder instead, of release files or made elsewhere by "
+    "`maple data pull`: --data DIR"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,12 @@ class HubDataset:
     revision: str = "main"
 
     def commit(self) -> str:
-        """The commit that `revision` stands for now, 40 hexadecimal digits.
+        """The commit that `revision` stands for, 40 hexadecimal digits.
 
         Raises:
             DataError: no network, no such repository or revision, or no access to it.
         """
-        return self._resolve(self.revision)[0]
+        return self._snapshot(self.revision).commit
 
     def rows(self, *patterns: str) -> list[Row]:
         """All rows of the files that match the first pattern that matches any, by file name.
@@ -58,63 +64,141 @@ class HubDataset:
         Raises:
             DataError: as `commit`; no file matches; a file is broken or has no rows.
         """
-        commit, files = self._resolve(self.revision)
-        wanted = _matching(files, patterns)
-        if not wanted and any(file.endswith(".py") for file in files):
-            commit, files = self._resolve(_CONVERTED)
-            wanted = _matching(files, patterns)
-        if not wanted:
+        found = self._find(patterns)
+        rows = [row for file in found.files for row in self._read(file, found.commit)]
+        if not rows:
             raise DataError(
-                f"hub dataset {self.repo} at {commit[:12]}: no file matches "
+                f"hub dataset {self.repo} at {found.commit[:12]}: {found.files[0]} has no rows"
+            )
+        return rows
+
+    def member(self, archive: str, name: str) -> list[Row]:
+        """All rows of a JSON Lines file inside a tar archive, where a release is only that.
+
+        Args:
+            archive: file name of the archive, compressed by gzip, bzip2 or xz.
+            name: of the file in it; in whatever folder of the archive.
+
+        Raises:
+            DataError: as `rows`; the archive is broken or has no such file.
+        """
+        found = self._find((archive,))
+        path = self._fetch(found.files[0], found.commit)
+        return read_member(path, name, self._shown(found.files[0], found.commit))
+
+    def has(self, *patterns: str) -> bool:
+        """Whether `rows` would find files.
+
+        Raises:
+            DataError: as `commit`.
+        """
+        return bool(self._match(patterns).files)
+
+    def _find(self, patterns: Sequence[str]) -> Snapshot:
+        """Commit and wanted files; at least one."""
+        found = self._match(patterns)
+        if not found.files:
+            raise DataError(
+                f"hub dataset {self.repo} at {found.commit[:12]}: no file matches "
                 + " or ".join(patterns),
                 _HINT,
             )
-        rows = [row for file in wanted for row in self._read(file, commit)]
-        if not rows:
-            raise DataError(f"hub dataset {self.repo} at {commit[:12]}: {wanted[0]} has no rows")
-        return rows
+        return found
 
-    def _resolve(self, revision: str) -> tuple[str, list[str]]:
-        """Commit and file names of a revision."""
+    def _match(self, patterns: Sequence[str]) -> Snapshot:
+        main = self._snapshot(self.revision)
+        wanted = _matching(main.files, patterns)
+        if wanted or not any(file.endswith(".py") for file in main.files):
+            return Snapshot(main.commit, wanted)
+        converted = self._snapshot(_CONVERTED)
+        found = _matching(converted.files, patterns)
+        return Snapshot(converted.commit if found else main.commit, found)
+
+    def _snapshot(self, revision: str) -> Snapshot:
+        """Commit and file names of a revision: fixed by a plan, known to a mirror, or asked for."""
+        now = current()
+        key = (self.repo, revision)
+        if key not in now.snapshots:
+            pin = now.pins.get(key)
+            known = now.mirror.snapshot(*key) if now.mirror else None
+            if known is not None and pin not in (None, known.commit):
+                raise DataError(
+                    f"hub dataset {self.repo}: the results folder is fixed to {revision} at "
+                    f"{pin[:12] if pin else ''}, the pulled folder has {known.commit[:12]}",
+                    "choose another --out, or pull again with the --out of these results",
+                )
+            if known is None:
+                known = self._ask(revision, pin)
+                if now.mirror is not None:
+                    now.mirror.keep_snapshot(*key, known)
+            now.snapshots[key] = known
+        return now.snapshots[key]
+
+    def _ask(self, revision: str, pin: str | None) -> Snapshot:
         try:
-            info = self._info(revision)
+            info = _api().dataset_info(self.repo, revision=pin or revision, timeout=30)
         except _errors() as error:
-            raise self._failure(error, revision) from None
+            if revision == _CONVERTED and pin is None and _no_revision(error):
+                return Snapshot("", ())  # the hub converts neither large nor private datasets
+            raise self._failure(error, revision, pin) from None
         files = sorted(sibling.rfilename for sibling in info.siblings or [])
-        return info.sha or revision, files
-
-    def _info(self, revision: str) -> DatasetInfo:
-        return _api().dataset_info(self.repo, revision=revision, timeout=30)
+        return Snapshot(info.sha or pin or revision, tuple(files))
 
     def _read(self, file: str, commit: str) -> list[Row]:
+        path, name = self._fetch(file, commit), self._shown(file, commit)
+        return _parquet(path, name) if file.endswith(".parquet") else read_jsonl(path, name)
+
+    def _shown(self, file: str, commit: str) -> str:
+        return f"{self.repo}@{commit[:12]}/{file}"
+
+    def _fetch(self, file: str, commit: str) -> Path:
+        """Path of a file on this machine."""
+        mirror = current().mirror
+        path = mirror.file(self.repo, commit, file) if mirror else None
+        if path is not None:
+            return path
         try:
             path = Path(
                 _api().hf_hub_download(self.repo, file, repo_type="dataset", revision=commit)
             )
         except _errors() as error:
-            raise self._failure(error, commit) from None
-        name = f"{self.repo}@{commit[:12]}/{file}"
-        return _parquet(path, name) if file.endswith(".parquet") else read_jsonl(path, name)
+            raise self._failure(error, commit, None, file) from None
+        if mirror is not None:
+            mirror.keep_file(self.repo, commit, file, path)
+        return path
 
-    def _failure(self, error: Exception, revision: str) -> DataError:
+    def _failure(
+        self, error: Exception, revision: str, pin: str | None, file: str = ""
+    ) -> DataError:
         """One message for everything that can go wrong between here and the hub.
 
         The error's own text is left out, since it may quote the request; so is its chain.
         """
         from huggingface_hub import errors
 
+        if pin is not None and _no_revision(error):
+            return DataError(
+                f"hub dataset {self.repo}: {revision} was fixed to commit {pin[:12]}, which the "
+                "hub has no more",
+                "choose another --out to start again from what the hub has now",
+            )
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        lost = "the connection to the hub failed or was lost"
         reasons: Sequence[tuple[type[Exception], str]] = (
             (errors.GatedRepoError, "its owner must grant access first (huggingface.co, log in)"),
             (errors.RepositoryNotFoundError, "no such dataset, or it is private"),
             (errors.RevisionNotFoundError, "no such revision"),
-            (errors.EntryNotFoundError, "a file is missing or could not be fetched"),
-            (errors.HfHubHTTPError, "the hub answered with an error"),
-            (OSError, "no connection to the hub"),
+            (errors.EntryNotFoundError, "the file is missing or could not be fetched"),
+            (errors.HfHubHTTPError, f"the hub answered with an error (status {status})"),
+            (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set"),
+            (errors.HFValidationError, "not the name of a dataset"),
+            (ConnectionError, lost),
+            (TimeoutError, lost),
+            (OSError, _on_disk(error)),
         )
-        reason = next((text for kind, text in reasons if isinstance(error, kind)), "no connection")
-        return DataError(
-            f"hub dataset {self.repo} at {revision}: {reason} ({type(error).__name__})", _HINT
-        )
+        reason = next((text for kind, text in reasons if isinstance(error, kind)), lost)
+        where = f"hub dataset {self.repo} at {revision}" + (f", {file}" if file else "")
+        return DataError(f"{where}: {reason} ({type(error).__name__})", _HINT)
 
 
 def _api() -> HfApi:
@@ -135,12 +219,25 @@ def _errors() -> tuple[type[Exception], ...]:
     return (HTTPError, HFValidationError, EntryNotFoundError, OSError)
 
 
-def _matching(files: Sequence[str], patterns: Sequence[str]) -> list[str]:
+def _on_disk(error: Exception) -> str:
+    """An OSError of the download that is none of the network: the cache, or a short file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"it cannot be kept in the hub's cache: {error.strerror}"
+    return "a file came incomplete"
+
+
+def _no_revision(error: Exception) -> bool:
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    return isinstance(error, RevisionNotFoundError)
+
+
+def _matching(files: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
     for pattern in patterns:
-        found = [file for file in files if fnmatchcase(file, pattern)]
+        found = tuple(file for file in files if fnmatchcase(file, pattern))
         if found:
             return found
-    return []
+    return ()
 
 
 def _parquet(path: Path, name: str) -> list[Row]:
@@ -152,6 +249,6 @@ def _parquet(path: Path, name: str) -> list[Row]:
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{name}: not a readable Parquet file ({type(error).__name__})",
-            "delete it from the hub cache and try again",
+            "delete it from the hub's cache, or from the pulled folder, and fetch it again",
         ) from error
     return [Row(f"{name}:{number}", number, row) for number, row in enumerate(values, start=1)]

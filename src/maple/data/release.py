@@ -1,19 +1,27 @@
 """Files in the layout of their releases, read from a local folder.
 
 Nothing is guessed or skipped: a file that is missing, unreadable, truncated or broken is a
-`DataError` that names it, with the line where there is one.
+`DataError` that names it, with every line that is broken.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import lzma
+import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from maple.data.reading import current, report
 from maple.data.rows import Row
 from maple.errors import DataError
+
+
+class NoFilesError(DataError):
+    """None of the files of a subset is in the folder: the folder does not have that subset."""
 
 
 def find(folder: Path, *candidates: str) -> Path:
@@ -24,12 +32,13 @@ def find(folder: Path, *candidates: str) -> Path:
         candidates: paths relative to it, in order of preference.
 
     Raises:
-        DataError: none exists, or the folder cannot be looked into.
+        NoFilesError: none exists.
+        DataError: the folder cannot be looked into.
     """
     for candidate in candidates:
         if exists(folder, candidate):
             return folder / candidate
-    raise DataError(
+    raise NoFilesError(
         f"{folder}: none of these files is there: " + ", ".join(candidates),
         "the layout of each release is described in docs/guides/data.md",
     )
@@ -57,17 +66,53 @@ def read_jsonl(path: Path, shown: str | None = None) -> list[Row]:
         shown: what messages call the file; its path by default.
 
     Raises:
-        DataError: missing or unreadable, not UTF-8, a truncated archive, a line that is no JSON
-            object, or no row at all; with file and line.
+        DataError: missing or unreadable, a truncated archive, or no row at all; every line that is
+            no JSON object or no UTF-8, with file and line.
     """
     name = shown or str(path)
-    rows = []
-    for number, line in enumerate(_content(path, name).split(b"\n"), start=1):
+    return _jsonl(_content(path, name), name)
+
+
+def read_member(path: Path, member: str, shown: str | None = None) -> list[Row]:
+    """As `read_jsonl`, for a file inside a tar archive (plain or compressed).
+
+    Args:
+        path: the archive.
+        member: name of the file, in whatever folder of the archive.
+        shown: what messages call the archive; its path by default.
+
+    Raises:
+        DataError: as `read_jsonl`; the archive has no such file.
+    """
+    name = shown or str(path)
+    content = _content(path, name)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            for entry in archive:
+                if entry.isfile() and Path(entry.name).name == member:
+                    file = archive.extractfile(entry)
+                    return _jsonl(file.read() if file else b"", f"{name}/{member}")
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(
+            f"{name}: the archive is broken or cut off ({error})", "download it again"
+        ) from error
+    raise DataError(f"{name}: there is no file {member} in the archive", "download it again")
+
+
+def _jsonl(content: bytes, name: str) -> list[Row]:
+    rows: list[Row] = []
+    problems: list[DataError] = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             where = f"{name}:{number}"
-            rows.append(Row(where, number, _object(line, where)))
+            try:
+                rows.append(Row(where, number, _object(line, where)))
+            except DataError as error:
+                problems.append(error)
+    report(problems)
     if not rows:
-        raise DataError(f"{name}: the file is empty", "download it again")
+        what = "no line of it can be read" if problems else "the file is empty"
+        raise DataError(f"{name}: {what}", "download it again")
     return rows
 
 
@@ -81,6 +126,7 @@ def read_json(path: Path) -> Mapping[str, object]:
 
 
 def _content(path: Path, name: str) -> bytes:
+    current().files.add(path)
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from maple.data.reading import report
 from maple.errors import DataError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,43 @@ class Row:
         if name not in self.values:
             raise self.error(f"no field {name!r}; it has " + ", ".join(map(repr, self.values)))
         return self.values[name]
+
+
+def build(
+    rows: Iterable[Row],
+    make: Callable[[Row], T],
+    key: Callable[[T], Hashable] | None = None,
+) -> list[T]:
+    """What `make` makes of each row, in their order; all broken rows are one error.
+
+    Args:
+        rows: of one file or subset.
+        make: raises DataError for a row that is broken.
+        key: two rows may not have the same; None where rows have no id.
+
+    Raises:
+        DataError: every broken row and every repeated id at once. A command that collects
+            problems (`reading.report`) gets the sound rows instead, of equal ids the first.
+    """
+    made: list[T] = []
+    problems: list[DataError] = []
+    places: dict[Hashable, str] = {}
+    for row in rows:
+        try:
+            one = make(row)
+        except DataError as error:
+            problems.append(error)
+            continue
+        if key is not None:
+            name = key(one)
+            if name in places:
+                first = "" if places[name] == row.where else f"; first {places[name]}"
+                problems.append(row.error(f"the id {name!r} occurs twice{first}"))
+                continue
+            places[name] = row.where
+        made.append(one)
+    report(problems)
+    return made
 
 
 def _shown(value: object) -> str:

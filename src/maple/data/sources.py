@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,11 +11,10 @@ from types import MappingProxyType
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import find, read_jsonl
-from maple.data.rows import Row
+from maple.data.rows import Row, build
 from maple.errors import DataError, nearest
 from maple.languages import language as language_of
 from maple.languages import of_release
-from maple.protocols import TrainingSource
 from maple.records import InstructionRow
 
 _LOG = logging.getLogger(__name__)
@@ -68,8 +67,7 @@ class Source:
                 nearest(language, self.languages),
             )
         read = self.read(language, folder)
-        rows = [_instruction(row, language) for row in read]
-        _check_ids(rows, read)
+        rows = build(read, lambda row: _instruction(row, language), lambda row: row.row_id)
         kept = tuple(row for row in rows if row.output.strip())
         if not kept:
             raise DataError(f"{read[0].where}: no row of this file has an output")
@@ -96,14 +94,6 @@ def _instruction(row: Row, language: str) -> InstructionRow:
     )
 
 
-def _check_ids(rows: Sequence[InstructionRow], read: Sequence[Row]) -> None:
-    seen: set[str] = set()
-    for row, origin in zip(rows, read, strict=True):
-        if row.row_id in seen:
-            raise origin.error(f"the id {row.row_id!r} occurs twice")
-        seen.add(row.row_id)
-
-
 def _multialpaca(language: str, folder: Path | None) -> list[Row]:
     code = language_of(language).codes["multialpaca"]
     if folder is None:
@@ -116,7 +106,7 @@ def _mini(language: str, _folder: Path | None) -> list[Row]:
     return read_jsonl(MINI / "instructions" / f"{language}.jsonl")
 
 
-SOURCES: Mapping[str, TrainingSource] = MappingProxyType(
+SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         source.name: source
         for source in (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maple.data.reading import report
 from maple.data.release import read_json
-from maple.data.rows import Row
+from maple.data.rows import Row, build
 from maple.errors import DataError
 
 
@@ -39,20 +40,21 @@ def read_squad(path: Path) -> list[Question]:
     Raises:
         DataError: the file is missing or broken, a field is missing or of the wrong type, an
             answer does not stand at its `answer_start` (in characters), there is no answer or no
-            question, or two questions have one id; with file and id.
+            question, or two questions have one id; all of them, with file and id.
     """
-    questions: list[Question] = []
+    rows: list[Row] = []
+    problems: list[DataError] = []
     passage = 0
     top = Row(str(path), 1, read_json(path))
     for article in _children(top, "data", "article"):
         for paragraph in _children(article, "paragraphs", "paragraph"):
-            context = paragraph.text("context")
-            for qa in _children(paragraph, "qas", "question"):
-                where = f"{path}: question {qa.text('id')}"
-                row = Row(where, qa.number, qa.values)
-                questions.append(_question(row, passage, context, _release_answers(row, context)))
+            try:
+                rows += _flat(paragraph, passage, str(path))
+            except DataError as error:
+                problems.append(error)
             passage += 1
-    return _checked(questions, str(path))
+    report(problems)
+    return _questions(rows, _release_answers, str(path))
 
 
 def from_hub(rows: Sequence[Row]) -> list[Question]:
@@ -64,22 +66,41 @@ def from_hub(rows: Sequence[Row]) -> list[Question]:
     Raises:
         DataError: as `read_squad`.
     """
-    questions: list[Question] = []
-    passage = -1
+    numbered: list[Row] = []
+    passage, before = -1, object()
     for row in rows:
-        context = row.text("context")
-        if not questions or questions[-1].context != context:
-            passage += 1
-        questions.append(_question(row, passage, context, _hub_answers(row, context)))
-    return _checked(questions, rows[0].where if rows else "no file")
+        context = row.values.get("context")
+        passage += context != before
+        before = context
+        numbered.append(Row(row.where, row.number, {**row.values, "passage": passage}))
+    return _questions(numbered, _hub_answers, rows[0].where if rows else "no file")
 
 
-def _question(row: Row, passage: int, context: str, answers: tuple[str, ...]) -> Question:
-    question = row.text("question")
+def _flat(paragraph: Row, passage: int, file: str) -> list[Row]:
+    """The questions of a paragraph, each with its passage."""
+    common = {"context": paragraph.text("context"), "passage": passage}
+    return [
+        Row(f"{file}: question {qa.text('id')}", qa.number, {**qa.values, **common})
+        for qa in _children(paragraph, "qas", "question")
+    ]
+
+
+def _questions(
+    rows: Sequence[Row], answers: Callable[[Row, str], tuple[str, ...]], name: str
+) -> list[Question]:
+    if not rows:
+        raise DataError(f"{name}: there is no question in it", "download it again")
+    return build(rows, lambda row: _question(row, answers), lambda one: one.item_id)
+
+
+def _question(row: Row, answers: Callable[[Row, str], tuple[str, ...]]) -> Question:
+    context, question = row.text("context"), row.text("question")
     for name, text in (("context", context), ("question", question)):
         if not text.strip():
             raise row.error(f"{name!r} is empty")
-    return Question(row.where, row.text("id"), passage, context, question, answers)
+    number = row.integer("passage")
+    golds = answers(row, context)
+    return Question(row.where, row.text("id"), number, context, question, golds)
 
 
 def _children(parent: Row, name: str, kind: str) -> list[Row]:
@@ -122,14 +143,3 @@ def _golds(row: Row, texts: Iterable[str]) -> tuple[str, ...]:
     if not golds or not all(gold.strip() for gold in golds):
         raise row.error("there is no answer, or an empty one")
     return golds
-
-
-def _checked(questions: list[Question], name: str) -> list[Question]:
-    if not questions:
-        raise DataError(f"{name}: there is no question in it", "download it again")
-    seen: set[str] = set()
-    for question in questions:
-        if question.item_id in seen:
-            raise DataError(f"{question.where}: the id {question.item_id} occurs twice")
-        seen.add(question.item_id)
-    return questions

@@ -19,8 +19,9 @@ class PlanFile(Section):
         created: UTC, ISO 8601.
         study: the study, canonicalised.
         bases: base models, resolved.
-        locks: identity by name of every base that this folder's plans have resolved: what a hub
-            name stood for stays what it stands for.
+        locks: identity by name of every base, and of every hub dataset
+            ("dataset:<repo>@<revision>"), that this folder's plans have resolved: what a hub name
+            stood for stays what it stands for.
         limit: items a subset; None for all.
         train, evals, scores: every cell by id, in working order.
         rescored: by task, metrics that `maple rescore` has added to those of the study.

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from maple.data.mixtures import content_hash as rows_hash
 from maple.data.mixtures import select
+from maple.data.pulled import opened
+from maple.data.reading import Reading
 from maple.data.sources import SOURCES
 from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
 from maple.evaluate.extra import extras
@@ -46,6 +48,10 @@ _ADAPTER_COPIES = 7
 """Adapter in float32 once finished; while training two checkpoints, each with Adam's moments."""
 
 
+_DATASET = "dataset:"
+"""Prefix of the names of hub datasets among the locks, which hold base models, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """The rows a study trains on, of one source."""
@@ -67,12 +73,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A study with everything it names found, read and found sound."""
+    """A study with everything it names found, read and found sound.
+
+    `datasets` says which commits of hub datasets were read, as `PlanFile.locks` keeps them.
+    """
 
     study: Study
     bases: tuple[BaseModel, ...]
     drawn: tuple[Drawn, ...]
     asked: tuple[Asked, ...]
+    datasets: Mapping[str, str]
 
 
 def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checked:
@@ -80,8 +90,8 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
 
     Args:
         study: canonicalised by `study.load`.
-        folder: release files; None to read from the hub.
-        locks: identity by base name, where an earlier plan has resolved it.
+        folder: release files, or what `maple data pull` made; None to read from the hub.
+        locks: identities of bases and commits of datasets, where an earlier plan has fixed them.
 
     Raises:
         StudyError: every problem found, at once.
@@ -90,15 +100,39 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     bases = _bases(study, locks, problems)
     drawn: list[Drawn] = []
     asked: list[Asked] = []
+    datasets: Mapping[str, str] = {}
     if folder is not None and not folder.is_dir():
         problems.append(DataError(f"--data {folder}: no such folder"))
     else:
-        drawn = _draw(study.train, folder, problems) if study.train else []
-        asked = _ask(study.evaluate, folder, problems) if study.evaluate else []
+        try:
+            with opened(folder, dataset_pins(locks)) as (source, found):
+                drawn = _draw(study.train, source, problems) if study.train else []
+                asked = _ask(study.evaluate, source, problems) if study.evaluate else []
+            datasets = _dataset_locks(found)
+        except DataError as error:
+            problems.append(error)
     problems += _unanswerable(bases, asked)
     if problems:
         raise StudyError.of(problems)
-    return Checked(study, tuple(bases), tuple(drawn), tuple(asked))
+    return Checked(study, tuple(bases), tuple(drawn), tuple(asked), datasets)
+
+
+def dataset_pins(locks: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Commits by repository and revision, of the locks of a plan that are of hub datasets."""
+    pins: dict[tuple[str, str], str] = {}
+    for name, identity in locks.items():
+        if name.startswith(_DATASET):
+            repo, _, revision = name.removeprefix(_DATASET).partition("@")
+            pins[repo, revision] = identity.rpartition("@")[2]
+    return pins
+
+
+def _dataset_locks(found: Reading) -> dict[str, str]:
+    return {
+        f"{_DATASET}{repo}@{revision}": f"hub:{repo}@{snapshot.commit}"
+        for (repo, revision), snapshot in sorted(found.snapshots.items())
+        if snapshot.commit
+    }
 
 
 def engine_of(base: BaseModel, bits: int, server: ServerSection | None) -> Engine:

@@ -37,7 +37,7 @@ class Plan:
 
     Attributes:
         limit: items a subset; None for all.
-        locks: identity by base name, of all plans of the store so far.
+        locks: identity by name, of base models and hub datasets of all plans of the store so far.
         adapter: folder of an adapter trained elsewhere, evaluated beside the untuned base.
         rescored: by task, metrics that `maple rescore` has added.
     """
@@ -110,7 +110,7 @@ def make(
     cells = replace(cells, scores={**cells.scores, **added})
     if limit is None and study.evaluate is not None:
         limit = study.evaluate.limit
-    locks |= {base.name: base.identity for base in checked.bases}
+    locks |= {base.name: base.identity for base in checked.bases} | dict(checked.datasets)
     plan = Plan(checked, cells, limit, locks, adapter, rescored)
     todo = Todo(plan, store)
     train = [work.cell for work in todo.train()]

@@ -9,6 +9,7 @@ from itertools import islice, takewhile, zip_longest
 from pathlib import Path
 
 from maple import provenance
+from maple.data.pulled import opened
 from maple.errors import ModelError, StudyError
 from maple.evaluate.responses import exemplars_of
 from maple.models import files
@@ -112,7 +113,8 @@ def check(
     dtype = engine_of(base, bits, evaluate.server).compute_dtype
     server = Server(evaluate.server.url, evaluate.server.model, dtype)
     harness = Harness([Path(included) for included in evaluate.lm_eval_include])
-    asked = sample([bound(section, 0, harness) for section in evaluate.task], folder)
+    with opened(folder, {}) as (source, _):
+        asked = sample([bound(section, 0, harness) for section in evaluate.task], source)
     return _compared(base, bits, server, adapter, asked, tolerance)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import exists, find, read_jsonl
-from maple.data.rows import Row
+from maple.data.rows import Row, build
 from maple.errors import DataError, nearest
 from maple.languages import language as language_of
 from maple.languages import of_release
@@ -31,6 +31,9 @@ from maple.tasks.card import Card
 _ENGLISH = "eng_Latn"
 _HUB_SPLIT = {"test": "test", "val": "validation"}
 _SHOWN = ("premise",)
+
+_TOO_MANY_ALIKE = 50
+"""Half of the items ask for a cause; so many in a row without one are an error of the release."""
 
 
 class Xcopa:
@@ -48,6 +51,8 @@ class Xcopa:
     prompts: tuple[str, ...] = PROMPTS
     stop: tuple[str, ...] = ()
     max_new_tokens: int | None = None
+    untranslated: tuple[str, ...] = ("question",)
+    mended_by = "put English COPA beside it (copa_en/val-en.jsonl, copa_en/test-en.jsonl)"
     card = Card(
         title="XCOPA",
         hub=("cambridgeltl/xcopa", "aps/super_glue"),
@@ -179,9 +184,15 @@ class Xcopa:
     def remarks(self, examples: Sequence[Example]) -> list[str]:
         """What a report must say about the data of a subset."""
         count = sum("released_question" in example.fields for example in examples)
-        if not count:
-            return []
-        return [f"question (cause or effect) taken from English COPA in {count} items that differ"]
+        if count:
+            return [
+                f"question (cause or effect) taken from English COPA in {count} items that differ"
+            ]
+        asked = {example.fields["question"] for example in examples}
+        if len(asked) == 1 and len(examples) >= _TOO_MANY_ALIKE:
+            value = asked.pop()
+            return [f"question is {value!r} in every item, a mistake that only COPA can repair"]
+        return []
 
     def _items(self, dataset: str, subset: str, split: str, folder: Path | None) -> list[Example]:
         if subset not in self.subsets(dataset):
@@ -197,13 +208,9 @@ class Xcopa:
             rows = _translated(language_of(subset).codes["xcopa"], split, folder)
             if folder is None or exists(folder, f"copa_en/{split}-en.jsonl"):
                 english = {row.integer("idx"): row for row in _english(split, folder)}
-        examples: dict[str, Example] = {}
-        for row in rows:
-            example = _example(row, split, english)
-            if example.example_id in examples:
-                raise row.error(f"idx {row.integer('idx')} occurs twice")
-            examples[example.example_id] = example
-        return list(examples.values())
+        return build(
+            rows, lambda row: _example(row, split, english), lambda example: example.example_id
+        )
 
 
 def _translated(code: str, split: str, folder: Path | None) -> list[Row]:

@@ -1,0 +1,97 @@
+"""Fetching everything that a study reads from the hub, ahead of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from maple.data.pulled import Manifest, Part, Pulled, Subset, filling
+from maple.data.reading import reading
+from maple.data.sources import SOURCES
+from maple.errors import MapleError, StudyError
+from maple.study.config import FOREIGN, Study, TaskSection
+from maple.sweep.check import asked_of, dataset_pins
+from maple.tasks import TASKS
+
+OnStep = Callable[[str], None]
+
+
+def pull(study: Study, folder: Path, locks: Mapping[str, str], on_step: OnStep) -> Manifest:
+    """Copy what a study needs of the hub into a folder, which then serves as `--data`.
+
+    What is in the folder already is not fetched again, and datasets stay at the commits that it
+    has: an interrupted pull is gone on with.
+
+    Args:
+        study: canonicalised by `study.load`.
+        folder: new, empty, or pulled before.
+        locks: of the results folder: commits that an earlier plan has fixed.
+        on_step: is told what is read next.
+
+    Returns:
+        What the folder holds now.
+
+    Raises:
+        DataError: the folder cannot be used.
+        StudyError: everything that could not be fetched or read, at once; the rest is kept.
+    """
+    problems: list[MapleError] = []
+    with (
+        filling(folder, study.name) as pulled,
+        reading(pins=dataset_pins(locks), mirror=pulled),
+    ):
+        for section in study.evaluate.task if study.evaluate else ():
+            if not section.name.startswith(FOREIGN):
+                _task(section, pulled, on_step, problems)
+        if study.train is not None:
+            for name in study.train.sources:
+                _source(name, study.train.languages, pulled, on_step, problems)
+        if problems:
+            raise StudyError.of(problems)
+        pulled.manifest.complete = True
+        pulled.save()
+    return pulled.manifest
+
+
+def left_out(study: Study) -> list[str]:
+    """Names of the tasks of a study that read their data themselves, from elsewhere."""
+    tasks = study.evaluate.task if study.evaluate else ()
+    return [section.name for section in tasks if section.name.startswith(FOREIGN)]
+
+
+def _task(
+    section: TaskSection, pulled: Pulled, on_step: OnStep, problems: list[MapleError]
+) -> None:
+    for name in section.subsets:
+        on_step(f"{section.name}/{name}")
+        try:
+            asked_of(TASKS[section.name], section, name, None)
+        except MapleError as error:
+            problems.append(MapleError(f"{section.name}/{name}: {error.what}", error.hint))
+            continue
+        read = Subset(
+            task=section.name, dataset=section.dataset, subset=name, pool=bool(section.n_shot)
+        )
+        if read not in pulled.manifest.tasks:
+            pulled.manifest.tasks.append(read)
+            pulled.save()
+
+
+def _source(
+    name: str,
+    languages: str | list[str],
+    pulled: Pulled,
+    on_step: OnStep,
+    problems: list[MapleError],
+) -> None:
+    for language in languages:
+        on_step(f"{name}/{language}")
+        try:
+            SOURCES[name].rows(language, None)
+        except MapleError as error:
+            problems.append(MapleError(f"{name}/{language}: {error.what}", error.hint))
+            continue
+        read = Part(source=name, language=language)
+        if read not in pulled.manifest.sources:
+            pulled.manifest.sources.append(read)
+            pulled.save()

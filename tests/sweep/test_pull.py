@@ -1,0 +1,299 @@
+"""Data fetched ahead, and data folders looked through, from a small hub on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.small_hub import CONVERTED, MAIN, Hub, jsonl_file, parquet_file
+from maple.data.pulled import MANIFEST, load
+from maple.errors import DataError, StudyError
+from maple.store import Store
+from maple.study.config import Study
+from maple.study.load import validate
+from maple.sweep import datacheck
+from maple.sweep.catalogue import catalogue
+from maple.sweep.plan import Plan, commit, make
+from maple.sweep.pull import pull
+
+
+def copa(idx: int, /, **changes: object) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "premise": f"Ilinyesha siku ya {idx}.",
+        "choice1": f"Barabara {idx} ililowa.",
+        "choice2": f"Barabara {idx} ilikauka.",
+        "question": "cause" if idx % 3 else "effect",
+        "label": idx % 2,
+        "idx": idx,
+    }
+    return row | changes
+
+
+def squad(number: int, name: str) -> dict[str, Any]:
+    context = f"{name} {number // 2}: Ana alikutana na Bo mwaka {1900 + number // 2}."
+    return {
+        "id": f"{name}-{number}",
+        "context": context,
+        "question": f"Nani alikutana na nani mara {number}?",
+        "answers": {"text": ["Ana"], "answer_start": [context.index("Ana")]},
+    }
+
+
+ROWS = 8
+
+
+def fill(hub: Hub) -> None:
+    """The layouts of the hub: Parquet on main, a script with a converted branch, raw files."""
+    tests, vals = range(ROWS), range(100, 100 + ROWS)
+    hub.put(
+        "cambridgeltl/xcopa",
+        {
+            f"{code}/{split}-00000-of-00001.parquet": parquet_file(
+                *(copa(n, question="effect") if code == "th" else copa(n) for n in numbers)
+            )
+            for code in ("th", "it")
+            for split, numbers in (("test", tests), ("validation", vals))
+        },
+    )
+    hub.put("aps/super_glue", {"super_glue.py": b"raise SystemExit"})
+    hub.put(
+        "aps/super_glue",
+        {
+            "copa/test/0000.parquet": parquet_file(*(copa(n, label=-1) for n in tests)),
+            "copa/validation/0000.parquet": parquet_file(*(copa(n) for n in vals)),
+        },
+        "refs/convert/parquet",
+    )
+    hub.put(
+        "google/xquad",
+        {
+            f"xquad.{code}/validation-00000-of-00001.parquet": parquet_file(
+                *(squad(n, "xquad") for n in range(ROWS))
+            )
+            for code in ("de", "el")
+        },
+    )
+    hub.put("facebook/mlqa", {"mlqa.py": b""})
+    hub.put(
+        "facebook/mlqa",
+        {
+            f"mlqa.{code}.{code}/validation/0000.parquet": parquet_file(
+                *(squad(n, "mlqa") for n in range(ROWS))
+            )
+            for code in ("de", "en")
+        },
+        "refs/convert/parquet",
+    )
+    hub.put(
+        "DAMO-NLP-MT/multialpaca",
+        {
+            "es.jsonl": jsonl_file(
+                *({"instruction": f"Di {n}", "output": f"{n}"} for n in range(ROWS))
+            )
+        },
+    )
+
+
+@pytest.fixture
+def filled(hub: Hub) -> Hub:
+    fill(hub)
+    return hub
+
+
+def study(**changes: Any) -> Study:
+    content = {
+        "name": "pulled",
+        "base": {"models": ["scripted:hash"]},
+        "train": {
+            "sources": ["multialpaca"],
+            "languages": ["es"],
+            "r": [8],
+            "lora_alpha": "2r",
+            "train_bits": [16],
+        },
+        "evaluate": {
+            "task": [
+                {"name": "xcopa", "subsets": changes.get("xcopa", ["en", "th"]), "n_shot": 2},
+                {"name": "xquad", "subsets": ["de", "el"], "n_shot": 2},
+                {"name": "xquad", "subsets": ["en"], "n_shot": 2, "dataset": "mini"},
+            ]
+        },
+    }
+    return validate(content, catalogue(), "test")
+
+
+def planned(folder: Path | None, out: Path, what: Study | None = None) -> Plan:
+    store = Store(out)
+    plan = make(what or study(), folder, None, store)
+    commit(plan, store, b"")
+    return plan
+
+
+def quiet(_step: str) -> None:
+    """Nothing is shown."""
+
+
+def test_a_pulled_folder_gives_the_cells_of_the_hub(filled: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    made = pull(study(), folder, {}, quiet)
+    assert made.complete
+    assert len(made.files) == 10
+    from_hub = planned(None, tmp_path / "a")
+    filled.requests.clear()
+    pulled = planned(folder, tmp_path / "b")
+    assert filled.requests == []
+    assert (pulled.grid.train, pulled.grid.evals) == (from_hub.grid.train, from_hub.grid.evals)
+    assert pulled.grid.scores == from_hub.grid.scores
+    assert pulled.locks == from_hub.locks
+    assert pulled.locks["dataset:google/xquad@main"] == f"hub:google/xquad@{MAIN}"
+    converted = pulled.locks["dataset:facebook/mlqa@refs/convert/parquet"]
+    assert converted == f"hub:facebook/mlqa@{CONVERTED}"
+    thai = next(asked for asked in pulled.checked.asked if asked.subset.subset == "tha_Thai")
+    assert thai.remarks == (
+        "question (cause or effect) taken from English COPA in 5 items that differ",
+    )
+
+
+def test_a_plan_stays_at_its_commits(filled: Hub, tmp_path: Path) -> None:
+    greek = {"name": "xquad", "subsets": ["el"], "n_shot": 0}
+    content = {
+        "name": "small",
+        "base": {"models": ["scripted:hash"]},
+        "evaluate": {"eval_bits": [16], "task": [greek]},
+    }
+    small = validate(content, catalogue(), "test")
+    first = planned(None, tmp_path / "out", small)
+    name = "xquad.el/validation-00000-of-00001.parquet"
+    filled.put("google/xquad", {name: parquet_file(squad(1, "other"))}, commit="c" * 40)
+    assert planned(None, tmp_path / "out", small).grid.evals == first.grid.evals
+    assert planned(None, tmp_path / "new", small).grid.evals != first.grid.evals
+    pull(small, tmp_path / "later", {}, quiet)
+    with pytest.raises(StudyError) as caught:
+        make(small, tmp_path / "later", None, Store(tmp_path / "out"))
+    said = "is fixed to main at aaaaaaaaaaaa, the pulled folder has cccccccccccc"
+    assert said in caught.value.what
+    pull(small, tmp_path / "same", first.locks, quiet)
+    assert planned(tmp_path / "same", tmp_path / "out", small).grid.evals == first.grid.evals
+
+
+def test_an_interrupted_pull_goes_on(
+    filled: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+
+    def stop_at(wanted: str) -> Callable[[str], None]:
+        def step(name: str) -> None:
+            if name == wanted:
+                raise KeyboardInterrupt
+
+        return step
+
+    with pytest.raises(KeyboardInterrupt):
+        pull(study(), folder, {}, stop_at("xquad/ell_Grek"))
+    begun = load(folder).manifest
+    assert (begun.complete, len(begun.files)) == (False, 7)
+    with pytest.raises(StudyError, match="the pull has not finished"):
+        make(study(), folder, None, Store(tmp_path / "out"))
+    (problem,) = datacheck.check(folder, quiet).problems
+    assert problem.what == f"{folder}: the pull has not finished"
+    # The hub moves on; what is begun stays one state of it. A copy that broke is fetched anew.
+    filled.put("google/xquad", {}, commit="c" * 40)
+    broken = next(key for key in begun.files if "mlqa.de.de" in key)
+    (folder / broken).write_bytes(b"half")
+    filled.fetched()
+    made = pull(study(), folder, {}, quiet)
+    assert made.complete
+    assert len(made.files) == 10
+    assert {name.split("/")[0] for name in filled.fetched()} == {
+        "xquad.el",
+        "mlqa.en.en",
+        "es.jsonl",
+    }
+    assert datacheck.check(folder, quiet).problems == []
+
+
+def test_what_cannot_be_fetched_is_named_at_once(filled: Hub, tmp_path: Path) -> None:
+    del filled.repos["DAMO-NLP-MT/multialpaca"]
+    filled.refused["google/xquad"] = (403, "GatedRepo")
+    folder = tmp_path / "data"
+    with pytest.raises(StudyError) as caught:
+        pull(study(), folder, {}, quiet)
+    for what in (
+        "xquad/deu_Latn: hub dataset google/xquad at main: its owner must grant access",
+        "xquad/ell_Grek: hub dataset google/xquad at main",
+        "multialpaca/spa_Latn: hub dataset DAMO-NLP-MT/multialpaca at main: no such dataset",
+    ):
+        assert what in caught.value.what
+    assert not load(folder).manifest.complete
+    assert [one.subset for one in load(folder).manifest.tasks if one.task == "xcopa"] == [
+        "eng_Latn",
+        "tha_Thai",
+    ]
+
+
+def test_folders_that_cannot_be_pulled_into(filled: Hub, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match=r"--to .*file: File exists"):
+        pull(study(), tmp_path / "file", {}, quiet)
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match=r"holds other files \(notes.txt\)"):
+        pull(study(), tmp_path / "held", {}, quiet)
+    (tmp_path / "held" / MANIFEST).write_text('{"schema_version": 2}')
+    with pytest.raises(DataError, match="not written by this version of maple data pull"):
+        pull(study(), tmp_path / "held", {}, quiet)
+
+
+def test_damage_to_a_pulled_folder_is_named(filled: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    files = sorted(pull(study(), folder, {}, quiet).files)
+    found = datacheck.check(folder, quiet)
+    assert found.problems == []
+    assert [(one.name, one.subset, one.items, one.exemplars) for one in found.held] == [
+        ("xcopa", "eng_Latn", 8, 8),
+        ("xcopa", "tha_Thai", 8, 8),
+        ("xquad", "deu_Latn", 8, 8),
+        ("xquad", "ell_Grek", 8, 8),
+        ("multialpaca", "spa_Latn", 8, None),
+    ]
+    assert {one.state for one in found.held} == {"a part"}
+    gone, short, changed = (
+        next(folder / file for file in files if name in file)
+        for name in ("xquad.de", "xquad.el", "es.jsonl")
+    )
+    gone.unlink()
+    short.write_bytes(short.read_bytes()[:-1])
+    changed.write_bytes(changed.read_bytes()[::-1])
+    shown = [problem.what for problem in datacheck.check(folder, quiet).problems]
+    assert shown[0] == f"{gone}: is gone"
+    assert shown[1].startswith(f"{short}: has ")
+    assert shown[2] == f"{changed}: has another SHA-256 than what was fetched"
+    assert len(shown) == 3
+    with pytest.raises(StudyError, match="is gone"):
+        make(study(), folder, None, Store(tmp_path / "out"))
+
+
+def test_a_pulled_folder_has_what_was_pulled(filled: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    pull(study(xcopa=["en"]), folder, {}, quiet)
+    with pytest.raises(StudyError) as caught:
+        make(study(), folder, None, Store(tmp_path / "out"))
+    assert "th/test-00000-of-00001.parquet: was not pulled" in str(caught.value)
+    content = json.loads((folder / MANIFEST).read_bytes())
+    content["files"]["../outside"] = {"bytes": 1, "sha256": ""}
+    (folder / MANIFEST).write_text(json.dumps(content))
+    with pytest.raises(DataError, match="is not a path inside the folder"):
+        load(folder)
+
+
+def test_names_that_lead_out_of_the_folder_are_refused(filled: Hub, tmp_path: Path) -> None:
+    name = "th/test-../../../../../x.parquet"
+    held = dict(filled.repos["cambridgeltl/xcopa"]["main"][1])
+    held[name] = held.pop("th/test-00000-of-00001.parquet")
+    filled.put("cambridgeltl/xcopa", held)
+    with pytest.raises(StudyError, match="leads out of its folder"):
+        pull(study(), tmp_path / "data", {}, quiet)
