@@ -16,7 +16,6 @@ from maple.data.sources import SOURCES
 from maple.errors import DataError, NoExemplarsError
 from maple.protocols import Parallel, Task
 from maple.records import Example
-from maple.sweep.catalogue import DATASETS
 from maple.tasks import TASKS
 
 _PACKAGED = "mini"
@@ -284,7 +283,7 @@ def _wanted(pulled: Pulled | None) -> Iterator[tuple[Task, str, dict[str, bool]]
             yield TASKS[name], dataset, dict(sorted(subsets.items()))
         return
     for task in TASKS.values():
-        for dataset in DATASETS:
+        for dataset in task.datasets:
             if dataset != _PACKAGED:
                 yield task, dataset, dict.fromkeys(task.subsets(dataset), True)
 
