@@ -289,7 +289,6 @@ def serve_check(
 def tasks(as_json: AsJson = False) -> None:
     """List the tasks with their subsets, prompts and metrics, those on request apart."""
     from maple.evaluate.extra import available
-    from maple.sweep.catalogue import DATASETS
     from maple.tasks import TASKS
 
     rows = [
@@ -303,7 +302,7 @@ def tasks(as_json: AsJson = False) -> None:
             "on request": list(available(task.metrics, name)),
         }
         for name, task in TASKS.items()
-        for dataset in DATASETS
+        for dataset in task.datasets
     ]
     _list("tasks", rows, as_json)
 

@@ -116,6 +116,9 @@ class Task(Protocol):
     prompts: tuple[str, ...]
     """Names of the prompts it can be asked with, the default first."""
 
+    datasets: tuple[str, ...]
+    """Where its items can come from: "release", "mini", and others of its own."""
+
     stop: tuple[str, ...]
     """Strings that end a generated answer; empty for choice tasks."""
 
@@ -123,7 +126,7 @@ class Task(Protocol):
     """Longest generated answer in tokens; None for choice tasks."""
 
     def subsets(self, dataset: str) -> tuple[str, ...]:
-        """Names of the evaluation sets of a dataset ("release" or "mini"), sorted.
+        """Names of the evaluation sets of a dataset, sorted.
 
         Raises:
             DataError: no such dataset.
@@ -131,14 +134,18 @@ class Task(Protocol):
         ...
 
     def language(self, subset: str) -> str:
-        """Key of the language that a subset is asked and answered in."""
+        """Key of the language that a subset is asked in."""
+        ...
+
+    def answer_language(self, subset: str) -> str:
+        """Key of the language of a subset's answers; another one where pairs are evaluated."""
         ...
 
     def examples(self, dataset: str, subset: str, folder: Path | None) -> list[Example]:
         """All scored items of a subset, in the release's order.
 
         Args:
-            dataset: "release" or "mini".
+            dataset: a name from `datasets`.
             subset: a name from `subsets`.
             folder: release files (layout of docs/guides/data.md); None to read from the hub.
 
@@ -153,7 +160,7 @@ class Task(Protocol):
         None where the rendered items hold their exemplars already.
 
         Raises:
-            DataError: as `examples`.
+            DataError: as `examples`; all items of the dataset are scored.
         """
         ...
 
@@ -182,6 +189,10 @@ class Task(Protocol):
 
     def lint(self, examples: Sequence[Example], subset: str, prompt: str) -> list[str]:
         """Problems of the items' prompts, a line each; none where all is well."""
+        ...
+
+    def self_test(self, examples: Sequence[Example], subset: str) -> list[str]:
+        """What the metrics get wrong in the language of these items; none where all is well."""
         ...
 
     def remarks(self, examples: Sequence[Example]) -> list[str]:

@@ -390,7 +390,10 @@ class Prompted:
         text: the prompt, without any answer.
         answers: for choice tasks the continuation of each choice; for generation the gold
             continuation used when the example serves as an exemplar (one element).
+        cut: start and end in `text`, in characters, of the part that may be cut from its end
+            where prompt and answer together exceed the context; None where nothing may.
     """
 
     text: str
     answers: tuple[str, ...]
+    cut: tuple[int, int] | None = None

@@ -93,7 +93,7 @@ def test_languages_and_all_are_spelled_out(tmp_path: Path) -> None:
         ("[evaluate]", '[evaluate]\neval_bits = "trained"', "evaluate.eval_bits"),
         ('name = "s"', 'name = "a/b"', "name: got 'a/b'"),
         ("n_shot = 4", 'n_shot = 4\nprompt = "formal"', "unknown prompt of xcopa 'formal'"),
-        ("n_shot = 4", 'n_shot = 4\ndataset = "dev"', "evaluate.task[0].dataset: got 'dev'"),
+        ("n_shot = 4", 'n_shot = 4\ndataset = "dev"', "unknown dataset of xcopa 'dev'"),
         ("n_shot = 4", "n_shot = ", "is not valid TOML"),
     ],
 )

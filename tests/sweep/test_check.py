@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from maple.study.load import validate
 from maple.sweep import check
 from maple.sweep.catalogue import catalogue
 from maple.sweep.plan import describe, make
-from maple.tasks.xcopa import Xcopa
+from maple.tasks.native import NativeTask
 from sweep.studies import content, planned
 
 
@@ -46,26 +47,29 @@ def test_the_fixed_order_depends_on_ids_alone() -> None:
 def test_prompts_that_lose_text_stop_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Xcopa.render
+    whole = NativeTask.render
 
-    def cuts_the_last_letter(self: Xcopa, example: Example, subset: str, prompt: str) -> object:
-        fields = {**example.fields, "premise": example.fields["premise"][:-1]}
-        cut = Example(example.example_id, "", fields, example.choices, example.target)
-        return whole(self, cut, subset, prompt)
+    def cuts_the_last_letter(
+        self: NativeTask, example: Example, subset: str, prompt: str
+    ) -> object:
+        fields = {name: text[:-1] for name, text in example.fields.items()}
+        return whole(self, replace(example, fields=fields), subset, prompt)
 
-    monkeypatch.setattr(Xcopa, "render", cuts_the_last_letter)
+    monkeypatch.setattr(NativeTask, "render", cuts_the_last_letter)
     study = validate(content(subsets=["eng_Latn"]), catalogue(), "test")
-    with pytest.raises(StudyError, match="'premise' does not appear whole"):
+    with pytest.raises(StudyError, match="'context' does not appear whole"):
         make(study, None, None, Store(tmp_path))
 
 
 def test_exemplars_on_a_scored_passage_stop_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scored_items(self: Xcopa, dataset: str, subset: str, folder: Path | None) -> list[Example]:
+    def scored_items(
+        self: NativeTask, dataset: str, subset: str, folder: Path | None
+    ) -> list[Example]:
         return self.examples(dataset, subset, folder)
 
-    monkeypatch.setattr(Xcopa, "exemplar_pool", scored_items)
+    monkeypatch.setattr(NativeTask, "exemplar_pool", scored_items)
     study = validate(content(subsets=["eng_Latn"]), catalogue(), "test")
     with pytest.raises(StudyError, match="shares its passage with a scored item"):
         make(study, None, None, Store(tmp_path))

@@ -13,9 +13,9 @@ from maple.data.hub import HubDataset
 from maple.data.rows import Row
 from maple.errors import DataError
 from maple.records import ChoiceResponse, Example, GenerateResponse
-from maple.tasks.xcopa import Xcopa
+from maple.tasks.xcopa import XCOPA
 
-TASK = Xcopa()
+TASK = XCOPA
 
 
 def _row(idx: int, /, **changes: object) -> dict[str, Any]:
@@ -91,10 +91,10 @@ def test_exemplars_are_validation_items(folder: Path) -> None:
     assert [item.example_id for item in pool] == [f"xcopa-val-{n}" for n in range(10, 13)]
 
 
-def test_an_exemplar_that_is_scored_is_an_error(folder: Path) -> None:
-    _write(folder, "xcopa/data/sw/val.sw.jsonl", [_row(3, idx=40)])
-    with pytest.raises(DataError, match="xcopa-val-40 is a test item, too"):
-        TASK.exemplar_pool("release", "swh_Latn", folder)
+def test_a_scored_item_is_no_exemplar(folder: Path) -> None:
+    _write(folder, "xcopa/data/sw/val.sw.jsonl", [_row(3, idx=40), _row(4, idx=41)])
+    pool = TASK.exemplar_pool("release", "swh_Latn", folder)
+    assert [item.example_id for item in pool] == ["xcopa-val-41"]
 
 
 def test_the_question_is_taken_from_english_where_it_is_at_hand(folder: Path) -> None:
@@ -143,7 +143,8 @@ def _response(logprobs: tuple[float, float], n_tokens: tuple[int, int] = (1, 1))
 
 
 def test_scores_follow_their_normalisation() -> None:
-    item = Example("a", "a", {}, ("ก", "abcd"), 0)  # 1 and 4 characters, 3 and 4 bytes
+    fields = {"premise": "ฝนตก", "question": "effect"}
+    item = Example("a", "a", fields, ("ก", "abcd"), 0)  # 1 and 4 characters, 3 and 4 bytes
 
     def scores(logprobs: tuple[float, float], n_tokens: tuple[int, int]) -> list[float]:
         response = _response(logprobs, n_tokens)
@@ -153,6 +154,15 @@ def test_scores_follow_their_normalisation() -> None:
     assert scores((-3.0, -3.5), (3, 3)) == [1.0, 1.0, 0.0, 0.0]
     assert scores((-3.0, -2.0), (3, 1)) == [0.0, 1.0, 0.0, 0.0]
     assert scores((-1.0, -1.0), (1, 1)) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_letters_are_equally_long() -> None:
+    item = Example("a", "a", {"premise": "p", "question": "cause"}, ("b", "cdefg"), 0)
+    response = _response((-2.0, -3.0), (1, 1))
+    scores = [
+        TASK.score(item, response, name, "eng_Latn", "english-letters") for name in TASK.metrics
+    ]
+    assert scores == [1.0, 1.0, 1.0, 1.0]
 
 
 def test_wrong_requests_for_scores_are_errors() -> None:
@@ -172,6 +182,10 @@ def test_the_prompt_text_shows_both_questions() -> None:
     )
     assert TASK.prompt_text("zho_Hans", "native") == (
         "{premise}\n原因：{choice}\f{premise}\n结果：{choice}"
+    )
+    assert TASK.prompt_text("zho_Hans", "native-letters") == (
+        "{premise}\n甲：{choice1}\n乙：{choice2}\n原因：甲乙\f"
+        "{premise}\n甲：{choice1}\n乙：{choice2}\n结果：甲乙"
     )
     assert TASK.prompt_text("zho_Hans", "english") == (
         "{premise}\nReason:{choice}\f{premise}\nResult:{choice}"

@@ -11,7 +11,7 @@ def mini_languages(folder: str, suffix: str) -> tuple[str, ...]:
     """Keys of the languages that a packaged folder has files for, sorted.
 
     Args:
-        folder: "xcopa", "xquad" or "instructions".
+        folder: the name of a task, or "instructions".
         suffix: what follows the key in the file's name: ".test.jsonl".
     """
     names = (path.name for path in (MINI / folder).glob(f"*{suffix}"))

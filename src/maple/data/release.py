@@ -125,6 +125,20 @@ def read_json(path: Path) -> Mapping[str, object]:
     return _object(_content(path, str(path)), str(path))
 
 
+def read_text(path: Path) -> str:
+    """The whole text of a file.
+
+    Raises:
+        DataError: missing or unreadable, or not UTF-8, with file and line.
+    """
+    content = _content(path, str(path))
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}:{line}: not UTF-8", "convert the file to UTF-8") from error
+
+
 def _content(path: Path, name: str) -> bytes:
     current().files.add(path)
     try:

@@ -31,7 +31,7 @@ def score(
     """
     scores: list[float] = []
     extra = None if metric in task.metrics else EXTRAS.get(metric)
-    language = task.language(cell.subset)
+    language = task.answer_language(cell.subset)
     for row in rows:
         example = examples.get(str(row["example_id"]))
         if example is None:

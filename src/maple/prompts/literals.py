@@ -13,7 +13,22 @@ from maple.errors import DataError, nearest
 from maple.languages import foreign_letters
 from maple.languages import language as language_of
 
-Word = Literal["passage", "question", "answer", "cause", "effect", "colon"]
+Word = Literal[
+    "passage",
+    "question",
+    "answer",
+    "letters",
+    "cause",
+    "effect",
+    "claim",
+    "verdict",
+    "true",
+    "unclear",
+    "false",
+    "summary",
+    "summarise",
+    "colon",
+]
 
 PROMPTS = ("native", "english")
 """Prompts by the language of their words: that of the items, or English. The default first."""
@@ -38,7 +53,28 @@ class Wording:
         Raises:
             DataError: the language has no such word.
         """
-        return literal(self.language, word) + literal(self.language, "colon")
+        return self.word(word) + self.word("colon")
+
+    def word(self, word: Word) -> str:
+        """A word as it is.
+
+        Raises:
+            DataError: the language has no such word.
+        """
+        return literal(self.language, word)
+
+    def letters(self, count: int) -> tuple[str, ...]:
+        """What the first `count` choices of a list are called: "A", "B", ...
+
+        Raises:
+            DataError: the language has no letters, or too few.
+        """
+        letters = self.word("letters").split()
+        if len(letters) < count:
+            raise DataError(
+                f"{self.language} has letters for {len(letters)} choices, an item has {count}"
+            )
+        return tuple(letters[:count])
 
 
 def wording(prompt: str, language: str) -> Wording:
@@ -84,9 +120,11 @@ def problems(language: str) -> list[str]:
     if len(set(words.values())) < len(words):
         found.append(f"{language}: two words of the prompts are alike")
     for name, text in words.items():
-        if not isinstance(text, str) or text != text.strip() or not text:
+        # French puts a space before its colon.
+        bare = text.lstrip() if name == "colon" and isinstance(text, str) else text
+        if not isinstance(bare, str) or bare != bare.strip() or not bare:
             found.append(f"{language}: the word for {name!r} is empty or has space at an end")
-        elif foreign := foreign_letters(text, language_of(language).script):
+        elif foreign := foreign_letters(bare, language_of(language).script):
             found.append(f"{language}: {foreign!r} in the word for {name!r} is of another script")
     return found
 

@@ -118,7 +118,7 @@ class TaskSection(_Section):
     """
 
     name: str
-    dataset: Literal["release", "mini"] = "release"
+    dataset: str = "release"
     subsets: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     n_shot: Annotated[int, Field(ge=0)]
     prompt: str = "native"

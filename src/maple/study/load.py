@@ -175,7 +175,8 @@ class _Names:
         found: list[str] = []
         for index, tag in enumerate(tags):
             try:
-                name = language(tag).key
+                # A subset may be a pair of languages: "de.en".
+                name = ".".join(language(part).key for part in tag.split("."))
             except MapleError as error:
                 self._add(f"{key}[{index}]: {error.what}", error.hint)
                 continue

@@ -10,15 +10,13 @@ from maple.evaluate.extra import available
 from maple.study.load import Catalogue, KnownTask
 from maple.tasks import TASKS
 
-DATASETS = ("release", "mini")
-
 
 def catalogue() -> Catalogue:
     """Every task with its datasets, subsets and prompts, and every source with its languages."""
     return Catalogue(
         tasks={
             name: KnownTask(
-                {dataset: task.subsets(dataset) for dataset in DATASETS},
+                {dataset: task.subsets(dataset) for dataset in task.datasets},
                 task.prompts,
                 available(task.metrics, name),
             )

@@ -18,7 +18,6 @@ from maple.data.sources import SOURCES
 from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
 from maple.evaluate.extra import extras
 from maple.evaluate.responses import exemplars_of
-from maple.metrics import qa
 from maple.models import files
 from maple.models.adapter_files import module_shapes
 from maple.prompts import training
@@ -294,7 +293,7 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
     """
     items = fixed_order(task.examples(section.dataset, name, folder))
     pool = task.exemplar_pool(section.dataset, name, folder) if section.n_shot else None
-    language = task.language(name)
+    language = task.answer_language(name)
     asked = extras(section.metrics, task.metrics, task.name)
     metrics = [Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics]
     metrics += [Metric(one.name, one.version, one.protocol) for one in asked if one.knows(language)]
@@ -342,8 +341,7 @@ def _lint(exemplar_seed: int, asked: Asked) -> None:
         if shot.cluster_id in scored or shot.example_id in scored
     ]
     problems += task.lint([*shots, *asked.items], subset.subset, subset.prompt)
-    if task.max_new_tokens is not None and not subset.task.startswith(FOREIGN):
-        problems += qa.self_test(task.language(subset.subset))
+    problems += task.self_test(asked.items, subset.subset)
     if problems:
         shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])
         raise DataError(f"{len(problems)} violations: " + "; ".join(shown))

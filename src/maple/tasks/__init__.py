@@ -11,11 +11,17 @@ from types import MappingProxyType
 from maple.protocols import Asking, Task
 from maple.records import EvalCell, Example
 from maple.study.config import FOREIGN
+from maple.tasks.belebele import BELEBELE
 from maple.tasks.foreign import Stored
-from maple.tasks.xcopa import Xcopa
-from maple.tasks.xquad import Xquad
+from maple.tasks.mlqa import MLQA
+from maple.tasks.xcopa import XCOPA
+from maple.tasks.xlsum import XLSUM
+from maple.tasks.xnli import XNLI
+from maple.tasks.xquad import XQUAD
 
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (Xcopa(), Xquad())})
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {task.name: task for task in (XNLI, XCOPA, BELEBELE, MLQA, XQUAD, XLSUM)}
+)
 """Every benchmark by the name that a study file uses."""
 
 

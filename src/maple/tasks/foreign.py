@@ -53,6 +53,7 @@ class ForeignTask:
     """
 
     prompts: tuple[str, ...] = (OWN,)
+    datasets: tuple[str, ...] = (OWN,)
 
     def __init__(
         self, harness: Harness, name: str, language: str | None, n_shot: int, seed: int
@@ -105,6 +106,10 @@ class ForeignTask:
 
     def language(self, subset: str) -> str:
         """The subset itself: it is named by its language's key."""
+        return subset
+
+    def answer_language(self, subset: str) -> str:
+        """The subset itself, too."""
         return subset
 
     def examples(self, dataset: str, subset: str, folder: Path | None) -> list[Example]:
@@ -184,6 +189,11 @@ class ForeignTask:
     def lint(self, examples: Sequence[Example], subset: str, prompt: str) -> list[str]:
         """Nothing: the wording is not ours."""
         del examples, subset, prompt
+        return []
+
+    def self_test(self, examples: Sequence[Example], subset: str) -> list[str]:
+        """Nothing: the metrics are not ours."""
+        del examples, subset
         return []
 
     def remarks(self, examples: Sequence[Example]) -> list[str]:

@@ -1,0 +1,49 @@
+"""Tables of text whose columns are separated by tabs, without quoting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maple.data.reading import report
+from maple.data.release import read_text
+from maple.data.rows import Row
+from maple.errors import DataError
+
+
+def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
+    """All rows of a table, each with its line; blank lines are skipped.
+
+    Args:
+        path: the file, UTF-8.
+        columns: names of its columns; None where the first line has them.
+
+    Raises:
+        DataError: missing or unreadable, not UTF-8, no row, or every line with more or fewer
+            columns; with file and line.
+    """
+    lines = read_text(path).split("\n")
+    first = 1
+    if columns is None:
+        columns, first = lines[0].rstrip("\r").split("\t"), 2
+    rows: list[Row] = []
+    problems: list[DataError] = []
+    for number, line in enumerate(lines[first - 1 :], start=first):
+        values = line.rstrip("\r").split("\t")
+        if values == [""]:
+            continue
+        if len(values) != len(columns):
+            problems.append(
+                DataError(
+                    f"{path}:{number}: {len(values)} columns, expected {len(columns)} separated "
+                    f"by tabs: {', '.join(columns)}",
+                    "compare the file with its release; it may be another layout, or broken",
+                )
+            )
+            continue
+        rows.append(Row(f"{path}:{number}", number, dict(zip(columns, values, strict=True))))
+    report(problems)
+    if not rows:
+        what = "no line of it can be read" if problems else "the file is empty"
+        raise DataError(f"{path}: {what}", "download it again")
+    return rows
