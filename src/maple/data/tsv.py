@@ -19,8 +19,8 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
         columns: names of its columns; None where the first line has them.
 
     Raises:
-        DataError: missing or unreadable, not UTF-8, no row, or every line with more or fewer
-            columns; with file and line.
+        DataError: missing or unreadable, not UTF-8, lines with more or fewer columns (all at
+            once), or no row; with file and line.
     """
     lines = read_text(path).split("\n")
     first = 1
@@ -33,17 +33,15 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
         if values == [""]:
             continue
         if len(values) != len(columns):
-            problems.append(
-                DataError(
-                    f"{path}:{number}: {len(values)} columns, expected {len(columns)} separated "
-                    f"by tabs: {', '.join(columns)}",
-                    "compare the file with its release; it may be another layout, or broken",
-                )
+            problem = (
+                f"{path}:{number}: {len(values)} columns, expected {len(columns)} separated by "
+                f"tabs: {', '.join(columns)}"
             )
-            continue
-        rows.append(Row(f"{path}:{number}", number, dict(zip(columns, values, strict=True))))
+            hint = "compare the file with its release; it may be another layout, or broken"
+            problems.append(DataError(problem, hint))
+        else:
+            rows.append(Row(f"{path}:{number}", number, dict(zip(columns, values, strict=True))))
     report(problems)
     if not rows:
-        what = "no line of it can be read" if problems else "the file is empty"
-        raise DataError(f"{path}: {what}", "download it again")
+        raise DataError(f"{path}: the file is empty", "download it again")
     return rows

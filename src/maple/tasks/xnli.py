@@ -63,11 +63,13 @@ def _renamed(row: Row) -> Row:
 
 
 def _placed(rows: Sequence[Row]) -> Iterator[Row]:
-    """The rows with their place in the split, and with that of their premise among the premises."""
-    premise, items, cluster = object(), 0, -1
+    """Each row with its place in the file and that of its premise."""
+    before: object = None
+    items, cluster = 0, -1
     for place, row in enumerate(rows):
-        if row.values.get("premise") != premise or items == _ITEMS_PER_PREMISE:
-            premise, items, cluster = row.values.get("premise"), 0, cluster + 1
+        premise = row.values.get("premise")
+        if premise != before or items == _ITEMS_PER_PREMISE:
+            before, items, cluster = premise, 0, cluster + 1
         items += 1
         yield Row(row.where, row.number, {**row.values, "place": place, "cluster": cluster})
 
