@@ -135,13 +135,14 @@ def test_equal_labels_and_choices_are_asked_once(
     study = with_metrics(PMI, subsets=["eng_Latn"], train_bits=[16])
     del study["train"]
     study["evaluate"]["eval_bits"] = [16]
+    study["evaluate"]["task"] = study["evaluate"]["task"][:1]  # xcopa alone
     monkeypatch.setattr(
-        "maple.tasks.xcopa.Xcopa.render",
+        "maple.tasks.native.NativeTask.render",
         lambda self, example, subset, prompt: Prompted(
             f"{example.fields['premise']}\n{example.fields['question']}:", (" yes", " no")
         ),
     )
-    monkeypatch.setattr("maple.tasks.xcopa.Xcopa.lint", lambda *_others: [])
+    monkeypatch.setattr("maple.tasks.native.NativeTask.lint", lambda *_others: [])
     swept(study, tmp_path)
     short = sorted({request.prompt for request in asked if "\n" not in request.prompt})
     assert short == ["cause:", "effect:"]
