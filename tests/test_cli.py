@@ -144,6 +144,18 @@ def test_lists_are_data(tmp_path: Path, command: str) -> None:
     assert maple(command, folder=tmp_path).stdout
 
 
+def test_languages_are_filtered(tmp_path: Path) -> None:
+    asked = ("languages", "--task", "xcopa", "--task", "xquad", "--spaced", "no")
+    rows = json.loads(maple(*asked, "--json", folder=tmp_path).stdout)
+    assert [row["key"] for row in rows] == ["tha_Thai", "zho_Hans"]
+    shown = maple("languages", "Luo", folder=tmp_path).stdout
+    assert "luo_Latn" in shown
+    assert "unknown" in shown
+    none = maple(*asked, "--resource-class", "0", folder=tmp_path)
+    assert (none.returncode, none.stdout) == (0, "no language fits all of it\n")
+    assert "did you mean 'xcopa'?" in refused(tmp_path, "languages", "--task", "xkopa")
+
+
 def test_init_writes_a_study_that_plans(tmp_path: Path) -> None:
     assert maple("init", folder=tmp_path).returncode == 0
     written = tomllib.loads((tmp_path / "study.toml").read_text(encoding="utf-8"))

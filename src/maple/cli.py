@@ -54,6 +54,7 @@ Data = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Results folder; default out/<study or command>.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Items a subset; may be raised later.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Values = Annotated[list[str] | None, typer.Option(help='Its value, or "unknown".')]
 ServerModelName = Annotated[
     str | None, typer.Option(help="The base's name on the server; default the only one there.")
 ]
@@ -307,24 +308,50 @@ def tasks(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def languages(as_json: AsJson = False) -> None:
-    """List the languages with the facts known about them."""
-    from maple.languages import LANGUAGES
+def languages(
+    query: Annotated[
+        str | None, typer.Argument(help="Part of a name, key, tag or code; default all.")
+    ] = None,
+    family: Values = None,
+    branch: Values = None,
+    script: Values = None,
+    resource_class: Values = None,
+    direction: Values = None,
+    spaced: Values = None,
+    task: Annotated[list[str] | None, typer.Option(help="Tasks whose release has it.")] = None,
+    release: Annotated[list[str] | None, typer.Option(help="Releases that have it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List languages and what is known about them. Options given twice widen the choice.
 
+    --task and --release given twice narrow it: languages that both have.
+    """
+    from maple.languages.selection import Filter, select
+    from maple.sweep.catalogue import languages_of
+
+    where = Filter(
+        *(tuple(given or ()) for given in (family, branch, script, resource_class, release)),
+        *(tuple(given or ()) for given in (direction, spaced)),
+    )
     rows = [
         {
-            "key": language.key,
-            "bcp47": language.bcp47,
-            "name": language.name,
-            "family": language.family,
-            "branch": language.branch,
-            "resource class": language.resource_class,
-            "direction": language.direction,
-            "spaced": language.spaced,
-            "in": sorted(language.codes),
+            "key": row.key,
+            "bcp47": row.bcp47,
+            "name": row.name,
+            "autonym": row.autonym,
+            "glottocode": row.glottocode,
+            "family": row.family,
+            "branch": row.branch,
+            "resource class": row.resource_class,
+            "direction": row.direction,
+            "spaced": row.spaced,
+            "in": sorted(row.codes),
         }
-        for language in LANGUAGES.values()
+        for row in select(query, where, languages_of(task or ()))
     ]
+    if not as_json and not rows:
+        stdout.print("no language fits all of it")
+        return
     _list("languages", rows, as_json)
 
 

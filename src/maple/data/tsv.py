@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from maple.data.reading import report
 from maple.data.release import read_text
 from maple.data.rows import Row
 from maple.errors import DataError
@@ -18,25 +19,29 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
         columns: names of its columns; None where the first line has them.
 
     Raises:
-        DataError: missing or unreadable, not UTF-8, a line with more or fewer columns, or no row;
-            with file and line.
+        DataError: missing or unreadable, not UTF-8, lines with more or fewer columns (all at
+            once), or no row; with file and line.
     """
     lines = read_text(path).split("\n")
     first = 1
     if columns is None:
         columns, first = lines[0].rstrip("\r").split("\t"), 2
-    rows = []
+    rows: list[Row] = []
+    problems: list[DataError] = []
     for number, line in enumerate(lines[first - 1 :], start=first):
         values = line.rstrip("\r").split("\t")
         if values == [""]:
             continue
         if len(values) != len(columns):
-            raise DataError(
+            problem = (
                 f"{path}:{number}: {len(values)} columns, expected {len(columns)} separated by "
-                f"tabs: {', '.join(columns)}",
-                "compare the file with its release; it may be another layout, or broken",
+                f"tabs: {', '.join(columns)}"
             )
-        rows.append(Row(f"{path}:{number}", number, dict(zip(columns, values, strict=True))))
+            hint = "compare the file with its release; it may be another layout, or broken"
+            problems.append(DataError(problem, hint))
+        else:
+            rows.append(Row(f"{path}:{number}", number, dict(zip(columns, values, strict=True))))
+    report(problems)
     if not rows:
         raise DataError(f"{path}: the file is empty", "download it again")
     return rows

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from maple.data.sources import SOURCES
+from maple.errors import StudyError, nearest
 from maple.evaluate.extra import available
 from maple.study.load import Catalogue, KnownTask
 from maple.tasks import TASKS
@@ -21,3 +24,17 @@ def catalogue() -> Catalogue:
         },
         sources={name: source.languages for name, source in SOURCES.items()},
     )
+
+
+def languages_of(tasks: Iterable[str]) -> dict[str, set[str]]:
+    """Keys of the languages that the release of each task has.
+
+    Raises:
+        StudyError: no such task.
+    """
+    found: dict[str, set[str]] = {}
+    for name in tasks:
+        if name not in TASKS:
+            raise StudyError(f"--task {name}: no such task", nearest(name, TASKS))
+        found[name] = {TASKS[name].language(subset) for subset in TASKS[name].subsets("release")}
+    return found

@@ -32,7 +32,7 @@ def _read(dataset: str, subset: str, folder: Path | None) -> list[Example]:
     else:
         code = language_of(subset).codes["belebele"]
         rows = _released(code, folder)
-    return build(rows, lambda row: _example(row, code), lambda example: example.example_id)
+    return build(rows, lambda row: _example(row, code), lambda item: item.example_id)
 
 
 def _released(code: str, folder: Path | None) -> list[Row]:

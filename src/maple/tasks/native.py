@@ -69,7 +69,7 @@ class NativeTask:
     remark: Callable[[Sequence[Example]], list[str]] = lambda _: []
     poolless: tuple[str, ...] = ()
     untranslated: tuple[str, ...] = ()
-    mended_by: str = "compare the file with its release"
+    mended_by: str = "compare the files with their release"
     kind: str = field(init=False)
     primary_metric: str = field(init=False)
     metrics: tuple[str, ...] = field(init=False)

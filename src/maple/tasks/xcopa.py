@@ -44,9 +44,7 @@ def _read(split: str, dataset: str, subset: str, folder: Path | None) -> list[Ex
         rows = _translated(language_of(subset).codes["xcopa"], split, folder)
         if folder is None or exists(folder, f"copa_en/{split}-en.jsonl"):
             english = {row.integer("idx"): row for row in _english(split, folder)}
-    return build(
-        rows, lambda row: _example(row, split, english), lambda example: example.example_id
-    )
+    return build(rows, lambda row: _example(row, split, english), lambda item: item.example_id)
 
 
 def _translated(code: str, split: str, folder: Path | None) -> list[Row]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
-from maple.data.release import find, read_jsonl
+from maple.data.release import find, read_jsonl, read_member
 from maple.data.rows import Row, build
 from maple.languages import language as language_of
 from maple.languages import of_release
@@ -34,17 +34,18 @@ def _read(split: str, dataset: str, subset: str, folder: Path | None) -> list[Ex
         rows = read_jsonl(MINI / "xlsum" / f"{subset}.{split}.jsonl")
     else:
         rows = _released(language_of(subset).codes["xlsum"], split, folder)
-    return build(rows, _example, lambda example: example.example_id)
+    return build(rows, _example, lambda item: item.example_id)
 
 
 def _released(code: str, split: str, folder: Path | None) -> list[Row]:
+    archive, member = f"{code}_XLSum_v2.0.tar.bz2", f"{code}_{split}.jsonl"
     if folder is not None:
-        return read_jsonl(find(folder, *(f"xlsum/{code}_{name}.jsonl" for name in _NAMES[split])))
-    name = f"{code}/{_HUB_SPLIT[split]}"
-    hub, converted = HubDataset("csebuetnlp/xlsum"), (f"{name}-*.parquet", f"{name}/*.parquet")
-    if hub.has(*converted):
-        return hub.rows(*converted)
-    return hub.member(f"data/{code}_XLSum_v2.0.tar.bz2", f"{code}_{split}.jsonl")
+        files = [f"xlsum/{code}_{name}.jsonl" for name in _NAMES[split]]
+        path = find(folder, *files, f"xlsum/{archive}")
+        return read_member(path, member) if path.name == archive else read_jsonl(path)
+    name, hub = f"{code}/{_HUB_SPLIT[split]}", HubDataset("csebuetnlp/xlsum")
+    patterns = (f"{name}-*.parquet", f"{name}/*.parquet")
+    return hub.rows(*patterns) if hub.has(*patterns) else hub.member(f"data/{archive}", member)
 
 
 def _example(row: Row) -> Example:

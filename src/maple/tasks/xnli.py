@@ -16,7 +16,7 @@ from pathlib import Path
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import find
-from maple.data.rows import Row
+from maple.data.rows import Row, build
 from maple.data.tsv import read_tsv
 from maple.errors import DataError
 from maple.languages import language as language_of
@@ -39,7 +39,7 @@ def _read(split: str, dataset: str, subset: str, folder: Path | None) -> list[Ex
         rows = read_tsv(MINI / "xnli" / f"{subset}.{split}.tsv", (*_FIELDS, "label"))
     else:
         rows = _released(language_of(subset).codes["xnli"], split, folder)
-    return list(_examples(rows, split))
+    return build(_placed(rows), lambda row: _example(row, split))
 
 
 def _released(code: str, split: str, folder: Path | None) -> list[Row]:
@@ -62,23 +62,30 @@ def _renamed(row: Row) -> Row:
     return Row(row.where, row.number, values)
 
 
-def _examples(rows: Sequence[Row], split: str) -> Iterator[Example]:
-    premise, items, cluster = "", 0, -1
-    for number, row in enumerate(rows):
-        fields = {name: row.text(name) for name in _FIELDS}
-        for name, text in fields.items():
-            if not text.strip():
-                raise row.error(f"{name!r} is empty")
-        if fields["premise"] != premise or items == _ITEMS_PER_PREMISE:
-            premise, items, cluster = fields["premise"], 0, cluster + 1
+def _placed(rows: Sequence[Row]) -> Iterator[Row]:
+    """Each row with its place in the file and that of its premise."""
+    before: object = None
+    items, cluster = 0, -1
+    for place, row in enumerate(rows):
+        premise = row.values.get("premise")
+        if premise != before or items == _ITEMS_PER_PREMISE:
+            before, items, cluster = premise, 0, cluster + 1
         items += 1
-        yield Example(
-            example_id=f"xnli-{split}-{number}",
-            cluster_id=f"xnli-{split}-p{cluster}",
-            fields=fields,
-            choices=_LABELS,
-            target=_label(row),
-        )
+        yield Row(row.where, row.number, {**row.values, "place": place, "cluster": cluster})
+
+
+def _example(row: Row, split: str) -> Example:
+    fields = {name: row.text(name) for name in _FIELDS}
+    for name, text in fields.items():
+        if not text.strip():
+            raise row.error(f"{name!r} is empty")
+    return Example(
+        example_id=f"xnli-{split}-{row.integer('place')}",
+        cluster_id=f"xnli-{split}-p{row.integer('cluster')}",
+        fields=fields,
+        choices=_LABELS,
+        target=_label(row),
+    )
 
 
 def _label(row: Row) -> int:

@@ -1,17 +1,7 @@
 """Languages as values: what is known about each, and what users and releases may call it.
 
-The table `languages.csv` beside this module holds 213 language-script pairs. Where its facts come
-from, and under which licences:
-
-* family, branch: Glottolog 5.1, glottolog/glottolog-cldf @ b6d3ea20a1a3 (CC BY 4.0).
-* resource class: Joshi et al. 2020, "The State and Fate of Linguistic Diversity and Inclusion in
-  the NLP World", as listed in `lang2tax.txt` of microsoft.github.io/linguisticdiversity.
-* BCP 47 tags and autonyms: langcodes 3.5.1 and language_data 1.4.0 (MIT; CLDR under the Unicode
-  licence).
-* names and keys: FLORES-200 (facebookresearch/flores @ a6c830c6e105) and Belebele
-  (facebookresearch/belebele @ 918890beb229), both CC BY-SA 4.0.
-* the releases' own codes: their repositories, facts only, no text.
-* direction and spacing: counted on the texts of FLORES-200 devtest.
+The table `languages.csv` beside this module holds 213 language-script pairs; `sources.toml` says
+for every column where its facts come from, and under which licence.
 
 An empty cell of the table is an unknown fact and stays one here: None, shown as "unknown".
 """
@@ -33,7 +23,7 @@ from maple.errors import DataError, nearest
 
 Direction = Literal["ltr", "rtl"]
 
-_RELEASES = (
+RELEASES = (
     "belebele",
     "flores200",
     "xlsum",
@@ -44,6 +34,7 @@ _RELEASES = (
     "xquad",
     "multialpaca",
 )
+"""Releases whose codes are in the table."""
 
 # Releases that name languages by two letters; XL-Sum's, FLORES-200's and Belebele's are names or
 # keys. Their codes say which row a bare "sw" or "ar" means, macrolanguages included.
@@ -95,8 +86,10 @@ class Language:
         bcp47: standard tag, the script left out where the registry suppresses it.
         name: English name, unique in the table.
         autonym: the language's own name in this script; None if CLDR has none.
+        glottocode: Glottolog's id.
         family: first node of Glottolog's classification; None if unknown.
         branch: a node further down, chosen to be of use in a table; None if unknown.
+        macroarea: where it is spoken, as Glottolog divides the world.
         resource_class: 0 (no data) to 5 (most data), of the language whatever the script; None
             if Joshi et al. do not list it.
         direction: of writing, "ltr" or "rtl".
@@ -110,8 +103,10 @@ class Language:
     bcp47: str
     name: str
     autonym: str | None
+    glottocode: str
     family: str | None
     branch: str | None
+    macroarea: str
     resource_class: int | None
     direction: Direction
     spaced: bool
@@ -168,8 +163,8 @@ def of_release(release: str) -> tuple[Language, ...]:
     Raises:
         DataError: no such release.
     """
-    if release not in _RELEASES:
-        raise DataError(f"no language codes for release {release!r}", nearest(release, _RELEASES))
+    if release not in RELEASES:
+        raise DataError(f"no language codes for release {release!r}", nearest(release, RELEASES))
     return tuple(row for row in LANGUAGES.values() if release in row.codes)
 
 
@@ -194,12 +189,14 @@ def _from_row(row: Mapping[str, str]) -> Language:
         bcp47=row["bcp47"],
         name=row["name"],
         autonym=row["autonym"] or None,
+        glottocode=row["glottocode"],
         family=row["family"] or None,
         branch=row["branch"] or None,
+        macroarea=row["macroarea"],
         resource_class=int(row["joshi_class"]) if row["joshi_class"] else None,
         direction=cast("Direction", row["direction"]),
         spaced=row["spaced"] == "yes",
-        codes=MappingProxyType({name: row[name] for name in _RELEASES if row[name]}),
+        codes=MappingProxyType({name: row[name] for name in RELEASES if row[name]}),
     )
 
 
@@ -260,7 +257,7 @@ def _suggestion(tag: str) -> str:
 
 
 def _read() -> Mapping[str, Language]:
-    text = resources.files("maple").joinpath("languages.csv").read_text(encoding="utf-8")
+    text = resources.files("maple.languages").joinpath("languages.csv").read_text(encoding="utf-8")
     rows = (_from_row(row) for row in csv.DictReader(text.splitlines()))
     return MappingProxyType({row.key: row for row in rows})
 
