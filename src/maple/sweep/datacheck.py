@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maple.data.pulled import Pulled, is_pulled, load
-from maple.data.reading import reading
+from maple.data.reading import Reading, reading
 from maple.data.release import NoFilesError
 from maple.data.sizes import known
 from maple.data.sources import SOURCES
@@ -94,7 +94,7 @@ def check(folder: Path, on_step: OnStep) -> Found:
     pulled = load(folder) if is_pulled(folder) else None
     found = Found()
     with reading(mirror=pulled, collect=True) as read:
-        look = _Look(None if pulled else folder, found, on_step)
+        look = _Look(None if pulled else folder, found, read, on_step)
         for task, dataset, subsets in _wanted(pulled):
             look.task(task, dataset, subsets)
         for source, languages in _parts(pulled).items():
@@ -118,9 +118,10 @@ def check(folder: Path, on_step: OnStep) -> Found:
 class _Look:
     """Reads subset after subset and notes what it finds."""
 
-    def __init__(self, folder: Path | None, found: Found, on_step: OnStep) -> None:
+    def __init__(self, folder: Path | None, found: Found, read: Reading, on_step: OnStep) -> None:
         self._folder = folder
         self._found = found
+        self._read = read
         self._on_step = on_step
 
     def task(self, task: Task, dataset: str, subsets: Mapping[str, bool]) -> None:
@@ -129,6 +130,7 @@ class _Look:
         pools: dict[str, list[Example]] = {}
         for subset, with_pool in subsets.items():
             self._on_step(f"{task.name}/{subset}")
+            before = len(self._read.problems)
             try:
                 examples = self._tried(task.examples, dataset, subset)
             except NoFilesError:
@@ -137,10 +139,10 @@ class _Look:
             if with_pool:
                 with suppress(NoFilesError):
                     pool = self._tried(task.exemplar_pool, dataset, subset)
-            if examples:
-                items[subset] = examples
-            if pool:
-                pools[subset] = pool
+            # Where a row is left out, items that are named by their place get other names.
+            if len(self._read.problems) == before:
+                items[subset] = examples or []
+                pools[subset] = pool or []
             size = known(task.name, dataset, subset)
             held = Held(
                 task.name,
@@ -266,9 +268,7 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def _parallel_hint(task: Task) -> str:
-    if not isinstance(task, Parallel):
-        return "compare the file with its release"
-    return task.mended_by
+    return task.mended_by if isinstance(task, Parallel) else "compare the file with its release"
 
 
 def _wanted(pulled: Pulled | None) -> Iterator[tuple[Task, str, dict[str, bool]]]:
