@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from data.small_hub import CONVERTED, MAIN, Hub, jsonl_file, parquet_file
-from maple.data.pulled import MANIFEST, load
+from maple.data.pulled import MANIFEST, load, opened
 from maple.errors import DataError, StudyError
 from maple.store import Store
 from maple.study.config import Study
@@ -19,6 +21,7 @@ from maple.sweep import datacheck
 from maple.sweep.catalogue import catalogue
 from maple.sweep.plan import Plan, commit, make
 from maple.sweep.pull import pull
+from maple.tasks import TASKS
 
 
 def copa(idx: int, /, **changes: object) -> dict[str, Any]:
@@ -214,6 +217,39 @@ def test_an_interrupted_pull_goes_on(
         "es.jsonl",
     }
     assert datacheck.check(folder, quiet).problems == []
+
+
+def _news() -> bytes:
+    """A release of XL-Sum: an archive with a file a split."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:bz2") as archive:
+        for split, n in (("test", 1), ("val", 2)):
+            row = {"id": f"n{n}", "text": f"Panjang {n}.", "summary": f"Singkat {n}."}
+            entry = tarfile.TarInfo(f"indonesian_{split}.jsonl")
+            entry.size = len(jsonl_file(row))
+            archive.addfile(entry, io.BytesIO(jsonl_file(row)))
+    return buffer.getvalue()
+
+
+def test_a_pulled_folder_remembers_what_the_hub_lacks(hub: Hub, tmp_path: Path) -> None:
+    raw = {"xlsum.py": b"", "data/indonesian_XLSum_v2.0.tar.bz2": _news()}
+    hub.put("csebuetnlp/xlsum", raw)  # without a converted branch
+    section = {"name": "xlsum", "subsets": ["id"], "n_shot": 1}
+    content = {
+        "name": "news",
+        "base": {"models": ["scripted:hash"]},
+        "evaluate": {"eval_bits": [16], "task": [section]},
+    }
+    folder = tmp_path / "data"
+    pull(validate(content, catalogue(), "test"), folder, {}, quiet)
+    task = TASKS["xlsum"]
+    expected = task.examples("release", "ind_Latn", None)
+    hub.requests.clear()
+    with opened(folder, {}) as (source, _):
+        assert task.examples("release", "ind_Latn", source) == expected
+    assert hub.requests == []
+    (held,) = datacheck.check(folder, quiet).held
+    assert (held.items, held.exemplars, held.state) == (1, 1, "a part")
 
 
 def test_what_cannot_be_fetched_is_named_at_once(filled: Hub, tmp_path: Path) -> None:
