@@ -1,4 +1,6 @@
-"""The small original test items that ship inside the package: XCOPA's and XQuAD's layouts."""
+"""The small original test items that ship inside the package: the layouts of the releases.
+
+MLQA's are made of XQuAD's, see `tasks.mlqa`."""
 
 from __future__ import annotations
 
@@ -42,6 +44,14 @@ XQUAD_IDS: dict[str, list[str]] = {
 }
 XQUAD_QUESTIONS_PER_PARAGRAPH: dict[str, int] = {"test": 2, "val": 1}
 
+FILES: dict[str, tuple[str, ...]] = {
+    "xcopa": ("test.jsonl", "val.jsonl"),
+    "xquad": ("test.json", "val.json"),
+    "xnli": ("test.tsv", "dev.tsv"),
+    "belebele": ("jsonl",),
+    "xlsum": ("test.jsonl", "val.jsonl"),
+}
+
 both_splits = pytest.mark.parametrize("split", SPLITS)
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 
@@ -82,9 +92,33 @@ def xquad_items(language: str, split: str) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def xnli_rows(language: str, split: str) -> list[list[str]]:
+    """Premise, hypothesis and label of each row."""
+    lines = read_text("xnli", f"{language}.{split}.tsv").split("\n")
+    return [line.split("\t") for line in lines if line]
+
+
+def belebele_rows(language: str) -> list[dict[str, Any]]:
+    lines = read_text("belebele", f"{language}.jsonl").split("\n")
+    return [json.loads(line) for line in lines if line]
+
+
+def xlsum_rows(language: str, split: str) -> list[dict[str, Any]]:
+    lines = read_text("xlsum", f"{language}.{split}.jsonl").split("\n")
+    return [json.loads(line) for line in lines if line]
+
+
+def belebele_answers(row: dict[str, Any]) -> list[str]:
+    return [row[f"mc_answer{number}"] for number in range(1, 5)]
+
+
 def texts_of(language: str) -> list[str]:
-    """Every text of a language, both tasks and both splits."""
-    texts = []
+    """Every text of a language, all tasks and both splits; XQuAD's in other tasks not again."""
+    texts = [text for row in belebele_rows(language) for text in belebele_answers(row)]
+    for split in ("test", "dev"):
+        texts += [text for row in xnli_rows(language, split) for text in row[:2]]
+    for split in SPLITS:
+        texts += [row["summary"] for row in xlsum_rows(language, split)]
     for split in SPLITS:
         for row in xcopa_rows(language, split):
             texts += [row["premise"], row["choice1"], row["choice2"]]
@@ -102,11 +136,10 @@ def script_share(text: str, prefix: str) -> float:
     return hits / len(letters)
 
 
-@pytest.mark.parametrize(("task", "suffix"), [("xcopa", "jsonl"), ("xquad", "json")])
-def test_no_other_file(task: str, suffix: str) -> None:
+@pytest.mark.parametrize(("task", "endings"), FILES.items())
+def test_no_other_file(task: str, endings: tuple[str, ...]) -> None:
     names = sorted(entry.name for entry in (files("maple.data") / "mini" / task).iterdir())
-    expected = [f"{language}.{split}.{suffix}" for language in LANGUAGES for split in SPLITS]
-    assert names == sorted(expected)
+    assert names == sorted(f"{language}.{ending}" for language in LANGUAGES for ending in endings)
 
 
 @both_splits
@@ -253,6 +286,49 @@ def test_xquad_texts_end_with_the_languages_marks(language: str, split: str) -> 
 
 
 @every_language
+def test_xnli_labels_match_english_and_are_balanced(language: str) -> None:
+    for split, size in (("test", 15), ("dev", 4)):
+        rows = xnli_rows(language, split)
+        assert len(rows) == size
+        assert [row[2] for row in rows] == [row[2] for row in xnli_rows("eng_Latn", split)]
+        assert len({tuple(row[:2]) for row in rows}) == size
+    labels = Counter(row[2] for row in xnli_rows(language, "test"))
+    assert labels == {"entailment": 5, "neutral": 5, "contradiction": 5}
+    premises = [row[0] for row in xnli_rows(language, "test")]
+    assert premises[::3] == premises[1::3] == premises[2::3]
+
+
+@every_language
+def test_belebele_asks_xquads_questions_with_three_wrong_answers(language: str) -> None:
+    asked = {entry["question"]: (text, entry) for text, entry in xquad_items(language, "test")}
+    rows = belebele_rows(language)
+    assert Counter(row["correct_answer_num"] for row in rows) == dict.fromkeys("1234", 3)
+    for row, english in zip(rows, belebele_rows("eng_Latn"), strict=True):
+        for name in ("link", "question_number", "correct_answer_num"):
+            assert row[name] == english[name]
+        assert row["dialect"] == language
+        passage, entry = asked[row["question"]]
+        assert row["flores_passage"] == passage
+        answers = belebele_answers(row)
+        right = entry["answers"][0]["text"]
+        assert answers[int(row["correct_answer_num"]) - 1] == right
+        assert len(set(answers)) == 4
+        assert all(len(answer) <= 4 * len(right) for answer in answers)
+
+
+@both_splits
+@every_language
+def test_xlsum_sums_up_xquads_passages(language: str, split: str) -> None:
+    rows = xlsum_rows(language, split)
+    assert [row["text"] for row in rows] == xquad_contexts(language, split)
+    assert [row["id"] for row in rows] == [row["id"] for row in xlsum_rows("eng_Latn", split)]
+    for row in rows:
+        assert row["summary"].endswith(MARKS[language][0])
+        assert row["summary"].count(MARKS[language][0]) == 1
+        assert 0.05 <= len(row["summary"]) / len(row["text"]) <= 0.4
+
+
+@every_language
 def test_no_empty_or_padded_text(language: str) -> None:
     for text in texts_of(language):
         assert text, "an empty text"
@@ -286,8 +362,9 @@ def test_nothing_is_left_untranslated() -> None:
 @both_splits
 @every_language
 def test_stored_as_readable_normalised_text(language: str, split: str) -> None:
-    for task, suffix in (("xcopa", "jsonl"), ("xquad", "json")):
-        text = read_text(task, f"{language}.{split}.{suffix}")
+    for task, endings in FILES.items():
+        ending = endings[0 if split == "test" else -1]
+        text = read_text(task, f"{language}.{ending}")
         assert "\\u" not in text
         assert text == unicodedata.normalize("NFC", text)
         assert text.endswith("\n")

@@ -8,7 +8,7 @@ import pytest
 
 from maple.prompts.lint import lint
 from maple.prompts.literals import Wording, wording
-from maple.prompts.shapes import causal, reading
+from maple.prompts.shapes import causal, judging, reading, verdicts
 from maple.records import Example, Prompted
 
 ENGLISH, THAI = wording("native", "eng_Latn"), wording("native", "tha_Thai")
@@ -66,7 +66,25 @@ def test_broken_answers_are_found(answers: tuple[str, ...], problem: str) -> Non
 def test_equal_answers_to_different_choices_are_found() -> None:
     twins = replace(RAIN, choices=("Roads got wet.", "Roads got wet. Very."))
     rendered = causal(ENGLISH, "It rained.", "effect", ["Roads got wet. Very."] * 2)
-    assert _problems(rendered, twins) == ["two answers are alike"]
+    assert _problems(rendered, twins) == [
+        "an answer has more than its text",
+        "two answers are alike",
+    ]
+
+
+def test_words_of_the_prompt_have_the_space_of_their_own_language() -> None:
+    item = Example(
+        "x", "x", {"premise": "ฝนตก", "claim": "ถนนเปียก"}, ("true", "unclear", "false"), 0
+    )
+    for words, space in ((wording("english", "tha_Thai"), " "), (THAI, "")):
+        rendered = judging(words, "ฝนตก", "ถนนเปียก")
+        named = replace(item, choices=verdicts(words))
+        assert rendered.answers[0] == space + verdicts(words)[0]
+        assert lint([named], [rendered], ("premise", "claim"), words, labels=True) == []
+        spaced = replace(rendered, answers=tuple(" " + text for text in verdicts(words)))
+        assert bool(lint([named], [spaced], ("premise", "claim"), words, labels=True)) == (
+            not space
+        )
 
 
 def test_a_choice_that_the_release_lists_twice_is_no_fault_of_the_prompt() -> None:

@@ -11,6 +11,16 @@ from maple.prompts.literals import PROMPTS, literal, problems, reviewed, wording
 MINI = ("arb_Arab", "deu_Latn", "eng_Latn", "hin_Deva", "spa_Latn", "swh_Latn", "zho_Hans")
 CAUSAL = sorted({row.key for row in of_release("xcopa")} | set(MINI))
 READING = sorted({row.key for row in of_release("xquad")} | set(MINI))
+JUDGING = sorted({row.key for row in of_release("xnli")} | set(MINI))
+
+# Languages of Belebele and XL-Sum that are asked in their own words, besides those of the others.
+MORE = (
+    *("amh_Ethi", "ben_Beng", "ces_Latn", "fra_Latn", "heb_Hebr", "hun_Latn", "jpn_Jpan"),
+    *("kor_Hang", "mar_Deva", "mya_Mymr", "nld_Latn", "pol_Latn", "por_Latn", "tel_Telu"),
+    *("yor_Latn", "zho_Hant"),
+)
+ALL = sorted({*CAUSAL, *READING, *JUDGING, *MORE})
+SUMMING = sorted({row.key for row in of_release("xlsum")} & set(ALL) | set(MINI))
 
 
 @pytest.mark.parametrize("key", CAUSAL)
@@ -24,7 +34,27 @@ def test_languages_of_xquad_have_the_words_of_its_prompts(key: str) -> None:
     assert len(set(words)) == 3
 
 
-@pytest.mark.parametrize("key", sorted({*CAUSAL, *READING}))
+@pytest.mark.parametrize("key", ALL)
+def test_every_language_has_the_words_of_a_reading_task(key: str) -> None:
+    words = wording("native", key)
+    assert all(words.label(word).endswith(words.word("colon")) for word in ("passage", "question"))
+    assert len(set(words.letters(4))) == 4
+
+
+@pytest.mark.parametrize("key", JUDGING)
+def test_languages_of_xnli_have_the_words_of_its_prompts(key: str) -> None:
+    words = wording("native", key)
+    assert words.label("claim") != words.label("verdict")
+    assert len({words.word("true"), words.word("unclear"), words.word("false")}) == 3
+
+
+@pytest.mark.parametrize("key", SUMMING)
+def test_languages_of_xlsum_have_the_words_of_its_prompts(key: str) -> None:
+    words = wording("native", key)
+    assert words.word("summarise") != words.label("summary")
+
+
+@pytest.mark.parametrize("key", ALL)
 def test_words_are_sound_and_say_that_nobody_has_reviewed_them(key: str) -> None:
     assert problems(key) == []
     assert foreign_letters(literal(key, "answer"), language(key).script) == ""
@@ -47,6 +77,21 @@ def test_the_space_fits_the_texts_and_the_words_fit_the_prompt() -> None:
     assert wording("native", "zho_Hans").label("answer") == "答案："
     assert wording("english", "zho_Hans").label("answer") == "Answer:"
     assert PROMPTS == ("native", "english")
+
+
+def test_words_of_the_prompt_follow_its_own_script() -> None:
+    english = wording("english", "jpn_Jpan")
+    assert (english.space, english.label_space) == ("", " ")
+    native = wording("native", "jpn_Jpan")
+    assert (native.space, native.label_space) == ("", "")
+    assert native.letters(3) == ("ア", "イ", "ウ")
+    with pytest.raises(DataError, match="letters for 4 choices, an item has 5"):
+        native.letters(5)
+
+
+def test_french_puts_a_space_before_its_colon() -> None:
+    assert wording("native", "fra_Latn").label("answer") == "Réponse :"
+    assert problems("fra_Latn") == []
 
 
 def test_an_unknown_prompt_is_an_error_with_a_hint() -> None:

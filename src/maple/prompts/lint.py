@@ -17,12 +17,17 @@ from maple.records import Example, Prompted
 # Stands for a field's text in what remains. A private-use character: in no text, and no letter.
 _FIELD = "\ue000"
 
+_NO_SPACE = "no space between a label and the text after it"
+_SPACE = "a space before text of a script without spaces"
+
 
 def lint(
     examples: Sequence[Example],
     prompted: Sequence[Prompted],
     shown: Sequence[str],
     wording: Wording,
+    *,
+    labels: bool = False,
 ) -> list[str]:
     """Problems of the prompts of a subset; none where all is well.
 
@@ -31,13 +36,15 @@ def lint(
         prompted: the same n, rendered without exemplars.
         shown: names of the fields whose whole text must appear.
         wording: that the prompts were rendered with.
+        labels: the answers are words of the prompt ("A", "true") and not texts of the items; the
+            examples' `choices` are these words.
 
     Returns:
         One line a kind of problem, with the first item that has it and how many more do.
     """
     found: dict[str, list[str]] = {}
     for example, rendered in zip(examples, prompted, strict=True):
-        for problem in dict.fromkeys(_of_item(example, rendered, shown, wording)):
+        for problem in dict.fromkeys(_of_item(example, rendered, shown, wording, labels)):
             found.setdefault(problem, []).append(example.example_id)
     for one, other in _alike(examples, prompted):
         found.setdefault("renders like another item", []).append(f"{one} (as {other})")
@@ -49,11 +56,16 @@ def lint(
 
 
 def _of_item(
-    example: Example, rendered: Prompted, shown: Sequence[str], wording: Wording
+    example: Example,
+    rendered: Prompted,
+    shown: Sequence[str],
+    wording: Wording,
+    labels: bool,
 ) -> Iterator[str]:
     wanted = example.choices or example.golds[:1]
     rest, missing = _without(rendered.text, [example.fields[name] for name in shown])
     yield from (f"the field {shown[index]!r} does not appear whole" for index in missing)
+    yield from _of_rest(rest, wording)
     if len(rendered.answers) != len(wanted):
         yield f"{len(rendered.answers)} answers, expected {len(wanted)}"
         return
@@ -62,7 +74,7 @@ def _of_item(
         if lost:
             yield "an answer does not appear whole"
         else:
-            yield from _of_rest(rest + remains, wording)
+            yield from _of_answer(remains, wording.label_space if labels else wording.space)
     # Some releases list one choice twice; that is for the task to remark, not the prompt.
     if len(set(rendered.answers)) < len(set(wanted)):
         yield "two answers are alike"
@@ -79,11 +91,25 @@ def _of_rest(rest: str, wording: Wording) -> Iterator[str]:
     if "  " in rest or " \n" in rest:
         yield "a space too many"
     if wording.space and re.search(rf"[^\s{_FIELD}]{_FIELD}", rest):
-        yield "no space between a label and the text after it"
+        yield _NO_SPACE
     if not wording.space and f" {_FIELD}" in rest:
-        yield "a space before text of a script without spaces"
+        yield _SPACE
     if foreign := foreign_letters(rest, language_of(wording.language).script):
         yield f"{foreign!r} is not in the script of {wording.language}"
+
+
+def _of_answer(remains: str, space: str) -> Iterator[str]:
+    """Problems of what stands around the text of an answer."""
+    if remains == space + _FIELD:
+        return
+    if remains == _FIELD:
+        yield _NO_SPACE
+    elif remains == f" {_FIELD}":
+        yield _SPACE
+    elif remains.strip() == _FIELD:
+        yield "a space too many"
+    else:
+        yield "an answer has more than its text"
 
 
 def _without(text: str, fields: Sequence[str]) -> tuple[str, list[int]]:

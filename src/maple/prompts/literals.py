@@ -42,10 +42,12 @@ class Wording:
         language: key of the language that the words are in.
         space: what stands between a label and the item's text: " ", or "" where the text's
             script puts no spaces between words.
+        label_space: the same before words of the prompt itself: a letter, "true".
     """
 
     language: str
     space: str
+    label_space: str
 
     def label(self, word: Word) -> str:
         """A word and the colon that its language writes after it.
@@ -89,8 +91,12 @@ def wording(prompt: str, language: str) -> Wording:
     """
     if prompt not in PROMPTS:
         raise DataError(f"no prompt {prompt!r}", nearest(prompt, PROMPTS))
-    space = " " if language_of(language).spaced else ""
-    return Wording(language if prompt == "native" else "eng_Latn", space)
+    words = language if prompt == "native" else "eng_Latn"
+    return Wording(words, _space(language), _space(words))
+
+
+def _space(language: str) -> str:
+    return " " if language_of(language).spaced else ""
 
 
 def literal(language: str, word: Word) -> str:

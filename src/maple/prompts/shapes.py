@@ -40,7 +40,7 @@ def causal_letters(wording: Wording, premise: str, asked: str, choices: Sequence
     Raises:
         DataError: as `causal`.
     """
-    return _letters(wording, [premise.strip()], choices, _causal_word(asked))
+    return _letters(wording, [premise.strip()], choices, wording.space, _causal_word(asked))
 
 
 def reading(wording: Wording, passage: str, question: str, answer: str) -> Prompted:
@@ -86,7 +86,7 @@ def choosing_letters(
         DataError: the wording lacks a word, or a letter.
     """
     lines = [_line(wording, "passage", passage), _line(wording, "question", question)]
-    return _letters(wording, lines, choices, "answer")
+    return _letters(wording, lines, choices, wording.space, "answer")
 
 
 def judging(wording: Wording, premise: str, hypothesis: str) -> Prompted:
@@ -98,7 +98,7 @@ def judging(wording: Wording, premise: str, hypothesis: str) -> Prompted:
         DataError: the wording lacks a word.
     """
     lines = [_line(wording, "passage", premise), _line(wording, "claim", hypothesis)]
-    return _cloze(wording, [*lines, wording.label("verdict")], verdicts(wording))
+    return _labelled([*lines, wording.label("verdict")], verdicts(wording), wording.label_space)
 
 
 def judging_letters(wording: Wording, premise: str, hypothesis: str) -> Prompted:
@@ -108,7 +108,7 @@ def judging_letters(wording: Wording, premise: str, hypothesis: str) -> Prompted
         DataError: the wording lacks a word, or a letter.
     """
     lines = [_line(wording, "passage", premise), _line(wording, "claim", hypothesis)]
-    return _letters(wording, lines, verdicts(wording), "verdict")
+    return _letters(wording, lines, verdicts(wording), wording.label_space, "verdict")
 
 
 def verdicts(wording: Wording) -> tuple[str, str, str]:
@@ -151,16 +151,21 @@ def _line(wording: Wording, word: Word, text: str) -> str:
 
 
 def _cloze(wording: Wording, lines: Sequence[str], answers: Sequence[str]) -> Prompted:
-    return Prompted("\n".join(lines), tuple(wording.space + answer.strip() for answer in answers))
+    return _labelled(lines, answers, wording.space)
+
+
+def _labelled(lines: Sequence[str], answers: Sequence[str], space: str) -> Prompted:
+    return Prompted("\n".join(lines), tuple(space + answer.strip() for answer in answers))
 
 
 def _letters(
-    wording: Wording, lines: Sequence[str], choices: Sequence[str], last: Word
+    wording: Wording, lines: Sequence[str], choices: Sequence[str], space: str, last: Word
 ) -> Prompted:
+    """`space` stands before the choices."""
     letters = wording.letters(len(choices))
-    colon = wording.word("colon") + wording.space
+    colon = wording.word("colon") + space
     options = [f"{at}{colon}{choice.strip()}" for at, choice in zip(letters, choices, strict=True)]
-    return _cloze(wording, [*lines, *options, wording.label(last)], letters)
+    return _labelled([*lines, *options, wording.label(last)], letters, wording.label_space)
 
 
 def _summary(wording: Wording, before: str, text: str, summary: str) -> Prompted:

@@ -72,7 +72,7 @@ def _right(row: Row) -> int:
 
 def _remark(examples: Sequence[Example]) -> list[str]:
     count = sum(len(set(example.choices)) < len(example.choices) for example in examples)
-    return [f"{count} items list one answer twice"] if count else []
+    return [f"items that list one answer twice: {count}"] if count else []
 
 
 def _cloze(words: Wording, item: Example) -> Prompted:

@@ -188,9 +188,10 @@ class NativeTask:
         shape, words = self._shape(prompt), self._wording(subset, prompt)
         prompted = [self.render(example, subset, prompt) for example in examples]
         if shape.labels is not None:
-            labels = shape.labels(words)
-            examples = [replace(item, choices=labels[: len(item.choices)]) for item in examples]
-        return lint(examples, prompted, shape.shown, words)
+            names = shape.labels(words)
+            examples = [replace(item, choices=names[: len(item.choices)]) for item in examples]
+        labels = shape.labels is not None
+        return lint(examples, prompted, shape.shown, words, labels=labels)
 
     def remarks(self, examples: Sequence[Example]) -> list[str]:
         """What a report must say about the data of a subset."""
@@ -244,4 +245,4 @@ def passage(name: str) -> Callable[[Example], Hashable]:
 def repeats(examples: Sequence[Example]) -> list[str]:
     """`NativeTask.remark`: how many items repeat all texts of another one."""
     count = len(examples) - len(set(map(texts_of, examples)))
-    return [f"{count} items repeat the texts of another one"] if count else []
+    return [f"items that repeat the texts of another one: {count}"] if count else []
