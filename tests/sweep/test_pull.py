@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -282,6 +283,43 @@ def test_folders_that_cannot_be_pulled_into(filled: Hub, tmp_path: Path) -> None
     (tmp_path / "held" / MANIFEST).write_text('{"schema_version": 2}')
     with pytest.raises(DataError, match="not written by this version of maple data pull"):
         pull(study(), tmp_path / "held", {}, quiet)
+
+
+def test_one_pull_at_a_time_fills_a_folder(filled: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+
+    def again(_step: str) -> None:
+        with pytest.raises(DataError, match="another pull fills it"):
+            pull(study(), folder, {}, quiet)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull(study(), folder, {}, again)
+
+
+@pytest.mark.usefixtures("no_privileges")
+def test_folders_that_cannot_be_read(filled: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "closed" / "data"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0)
+    try:
+        with pytest.raises(DataError, match="ermission denied"):
+            pull(study(), folder, {}, quiet)
+        with pytest.raises(DataError, match="permission denied"):
+            datacheck.check(folder, quiet)
+    finally:
+        folder.parent.chmod(0o700)
+
+
+def test_a_full_disk_stops_a_pull(
+    filled: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"maple-data\.json: cannot be written \(No space left"):
+        pull(study(), tmp_path / "data", {}, quiet)
 
 
 def test_damage_to_a_pulled_folder_is_named(filled: Hub, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maple import provenance
 from maple.data.reading import Mirror, Reading, Snapshot, reading
+from maple.data.release import exists
 from maple.errors import DataError
 
 MANIFEST = "maple-data.json"
@@ -182,8 +183,12 @@ class Pulled:
 
 
 def is_pulled(folder: Path) -> bool:
-    """Whether a folder was made by `maple data pull`."""
-    return (folder / MANIFEST).is_file()
+    """Whether a folder was made by `maple data pull`.
+
+    Raises:
+        DataError: it cannot be looked into.
+    """
+    return exists(folder, MANIFEST)
 
 
 def load(folder: Path) -> Pulled:
@@ -267,7 +272,8 @@ def opened(
         hub), and what the command reads.
 
     Raises:
-        DataError: the pull has not finished, or its manifest cannot be read.
+        DataError: no such folder, or it cannot be looked into; the pull has not finished; its
+            manifest cannot be read.
     """
     mirror: Mirror | None = None
     if folder is not None and is_pulled(folder):
