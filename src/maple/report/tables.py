@@ -170,7 +170,7 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     return (
         f"{setting.task}, dataset {setting.dataset}, {subsets}: {', '.join(table.subsets)}",
         f"prompt {setting.prompt}, {shots}",
-        f"{answered}; {_shortened(gathered, cells)}",
+        f"{answered}; {_shortened(gathered, table)}",
         f"metric {setting.metric}, version {setting.version}, rules {_rules(table)}",
         "; ".join(
             f"{bits} bits: engine {engine}, computing in {dtype}"
@@ -180,9 +180,10 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     )
 
 
-def _shortened(gathered: Gathered, cells: Sequence[EvalCell]) -> str:
+def _shortened(gathered: Gathered, table: Table) -> str:
     """How many prompts of a table leave something out, and how much."""
-    records = [record for record in gathered.records if record.cell in cells]
+    names = {name for line in table.lines for name in line.evals.values()}
+    records = [record for record in gathered.records if record.id in names]
     left_out = [one for record in records for one in record.shortened.values()]
     if not left_out:
         return "no prompt leaves anything out"
