@@ -390,3 +390,23 @@ def test_a_server_on_the_command_line(tmp_path: Path) -> None:
     lone = refused(fresh, *asked, "--server-model", "tiny")
     assert "--server-model tiny: is a name on a server, but there is no --server" in lone
     assert "expected an address" in refused(fresh, "serve-check", folder, "--url", "here")
+
+
+def test_lint_shows_a_row_a_prompt_and_exits_1_on_a_violation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s.toml").write_text(GOOD, encoding="utf-8")
+    sound = maple("lint", "s.toml", "--json", folder=tmp_path)
+    assert sound.returncode == 0
+    rows = json.loads(sound.stdout)
+    assert [(row["task"], row["subset"], row["items"]) for row in rows] == [
+        ("xcopa", "eng_Latn", 16),
+        ("xcopa", "zho_Hans", 16),
+    ]
+    monkeypatch.setattr("maple.models.scripted.ScriptedModel.max_context", 9)
+    broken = maple("lint", "s.toml", folder=tmp_path)
+    assert broken.returncode == 1
+    assert "xcopa/eng_Latn/native: " in broken.stdout
+    assert "the prompt is too long" in broken.stdout
+    assert "violations" in broken.stdout
+    assert not (tmp_path / "out").exists()

@@ -98,6 +98,36 @@ def plan(
 
 
 @app.command()
+def lint(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="A study file; default all there is.")
+    ] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check prompts and metrics, of a study or of everything; exit 1 on any violation."""
+    from maple.sweep.check import lint as of_study
+    from maple.sweep.lint import of_all
+
+    if study is None:
+        found = of_all(data, lambda name: stderr.print(name, markup=False))
+    else:
+        found = of_study(_load(study), data)
+    rows = [one.as_json() for one in found]
+    problems = sum(len(row["problems"]) for row in rows)
+    if as_json:
+        _print_json(rows)
+    else:
+        _show_linted(rows)
+        stdout.print(
+            f"{len(rows)} subsets and prompts, {sum(row['items'] for row in rows)} prompts, "
+            f"{problems} violations"
+        )
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(folder: Folder, as_json: AsJson = False) -> None:
     """How far a results folder is."""
     from maple.sweep.progress import progress
@@ -527,6 +557,29 @@ def _is_foreign(name: str) -> bool:
     from maple.study.config import FOREIGN
 
     return name.startswith(FOREIGN)
+
+
+def _show_linted(rows: Sequence[dict[str, Any]]) -> None:
+    _print_table(
+        "",
+        ["task", "dataset", "subset", "prompt", "items", "shortened", "violations"],
+        [
+            (
+                row["task"],
+                row["dataset"],
+                row["subset"],
+                row["prompt"],
+                row["items"],
+                ", ".join(f"{base}: {count}" for base, count in row["shortened"].items()) or "–",
+                len(row["problems"]) or "–",
+            )
+            for row in rows
+        ],
+    )
+    for row in rows:
+        for problem in row["problems"]:
+            where = "/".join(filter(None, (row["task"], row["subset"], row["prompt"])))
+            stdout.print(f"{where}: {problem}", markup=False)
 
 
 def _show_verdict(found: ServeCheck) -> None:

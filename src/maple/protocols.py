@@ -78,6 +78,18 @@ class LanguageModel(Protocol):
         """
         ...
 
+    def lengths(self, requests: Sequence[ChoiceRequest | GenerateRequest]) -> list[int]:
+        """Tokens of the context that each request takes: with its longest choice, or with
+        `max_new_tokens`.
+
+        Args:
+            requests: n of one kind.
+
+        Raises:
+            ModelError: an answer without a token of its own, or a missing or doubled BOS.
+        """
+        ...
+
     def proof(self, adapter: Path | None) -> Proof:
         """Evidence about what answers: see `Proof`.
 

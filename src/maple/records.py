@@ -374,6 +374,19 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Shortened:
+    """What of one item's request was left out, because all of it exceeds the context.
+
+    Attributes:
+        exemplars: how many are gone, from the far end of the prompt.
+        tokens: cut from the item's own text.
+    """
+
+    exemplars: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why a cell failed: the message, the traceback or log tail, the exit status of its process."""
 

@@ -33,8 +33,9 @@ def test_sound_prompts_have_no_problems() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("It rained\nResult:", "the field 'premise' does not appear whole"),
-        ("premise\nResult:", "the field 'premise' does not appear whole"),
+        ("It rained\nResult:", "the field 'premise' has lost its last letter"),
+        ("premise\nResult:", "the field 'premise' is there by its name, not by its text"),
+        ("rained.\nResult:", "the field 'premise' does not appear whole"),
         ("It rained.\n{label}:", "a placeholder survives"),
         ("It rained.{}\nResult:", "a placeholder survives"),
         ("It rained.\\nResult:", "a line break is spelled out"),
@@ -53,7 +54,9 @@ def test_broken_texts_are_found(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("answers", "problem"),
     [
-        ((" Roads got wet", " Roads got dry."), "an answer does not appear whole"),
+        ((" Roads got wet", " Roads got dry."), "an answer has lost its last letter"),
+        ((" got wet.", " Roads got dry."), "an answer does not appear whole"),
+        ((" ", " Roads got dry."), "an answer has no text, so no token of its own"),
         ((" Roads got wet.",), "1 answers, expected 2"),
         (("Roads got wet.", "Roads got dry."), "no space between a label and the text after it"),
         (("  Roads got wet.", "  Roads got dry."), "a space too many"),

@@ -14,6 +14,7 @@ from maple.records import BaseModel, Example, TrainCell
 from maple.store import Store
 from maple.study.load import validate
 from maple.sweep import check
+from maple.sweep.asked import fixed_order
 from maple.sweep.catalogue import catalogue
 from maple.sweep.plan import describe, make
 from maple.tasks.native import NativeTask
@@ -38,8 +39,8 @@ def test_adapters_count_towards_the_disk(tmp_path: Path) -> None:
 
 def test_the_fixed_order_depends_on_ids_alone() -> None:
     examples = [Example(f"e{index}", "c", {"text": str(index)}) for index in range(50)]
-    ordered = [example.example_id for example in check.fixed_order(examples)]
-    assert ordered == [example.example_id for example in check.fixed_order(examples[::-1])]
+    ordered = [example.example_id for example in fixed_order(examples)]
+    assert ordered == [example.example_id for example in fixed_order(examples[::-1])]
     assert sorted(ordered) != ordered
     assert set(ordered) == {example.example_id for example in examples}
 
@@ -57,7 +58,7 @@ def test_prompts_that_lose_text_stop_the_study(
 
     monkeypatch.setattr(NativeTask, "render", cuts_the_last_letter)
     study = validate(content(subsets=["eng_Latn"]), catalogue(), "test")
-    with pytest.raises(StudyError, match="'premise' does not appear whole"):
+    with pytest.raises(StudyError, match="'premise' has lost its last letter"):
         make(study, None, None, Store(tmp_path))
 
 

@@ -15,8 +15,8 @@ from maple.records import Failure
 from maple.report import build
 from maple.store import Store
 from maple.study.load import load, validate
+from maple.sweep.asked import bound
 from maple.sweep.catalogue import catalogue
-from maple.sweep.check import bound
 from maple.sweep.plan import make
 from maple.sweep.progress import progress
 from maple.sweep.run import score_missing

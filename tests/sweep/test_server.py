@@ -19,8 +19,8 @@ from maple.report import build, summary
 from maple.store import Store, servecheck
 from maple.store.servecheck import Agreement
 from maple.study.load import validate
+from maple.sweep.asked import bound
 from maple.sweep.catalogue import catalogue
-from maple.sweep.check import bound
 from maple.sweep.plan import Todo, describe, make
 from maple.sweep.servecheck import agreement, check, sample
 from maple.tasks.harness import Harness

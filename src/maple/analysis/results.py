@@ -60,7 +60,6 @@ class Setting:
     exemplar_seed: int | None
     decoding: str
     max_new_tokens: int | None
-    truncation: str
     metric: str
     version: int
 
@@ -122,7 +121,6 @@ def settings_of(plan: PlanFile, score_id: str) -> tuple[Setting, ...]:
         exemplar_seed=cell.exemplar_seed,
         decoding=cell.decoding,
         max_new_tokens=cell.max_new_tokens,
-        truncation=cell.truncation,
         metric=score.metric,
         version=score.version,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maple.errors import DataError, ModelError
-from maple.prompts.exemplars import choose, prefix
+from maple.prompts.exemplars import blocks, choose
 from maple.protocols import Asking, LanguageModel
 from maple.records import (
     ChoiceRequest,
@@ -35,12 +35,14 @@ class Asked:
         prompted: each as its prompt renders it.
         requests: each with the exemplars in front.
         exemplar_ids: in prompt order.
+        exemplars: their texts, which together are the prefix of every request.
     """
 
     examples: tuple[Example, ...]
     prompted: tuple[Prompted, ...]
     requests: tuple[Request, ...]
     exemplar_ids: tuple[str, ...]
+    exemplars: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +85,27 @@ def ask(
     Raises:
         DataError: the pool holds too few.
     """
-    exemplars = exemplars_of(cell.task, cell.subset, cell.n_shot, cell.exemplar_seed, pool)
-    shared = prefix([task.render(shot, cell.subset, cell.prompt) for shot in exemplars], exemplars)
-    prompted = tuple(task.render(example, cell.subset, cell.prompt) for example in examples)
+    shots = exemplars_of(cell.task, cell.subset, cell.n_shot, cell.exemplar_seed, pool)
+    return put(task, cell.subset, cell.prompt, examples, shots)
+
+
+def put(
+    task: Asking,
+    subset: str,
+    prompt: str,
+    examples: Sequence[Example],
+    shots: Sequence[Example],
+) -> Asked:
+    """Render items of a subset under a prompt, with these exemplars in front of each."""
+    texts = blocks([task.render(shot, subset, prompt) for shot in shots], shots)
+    prompted = tuple(task.render(example, subset, prompt) for example in examples)
+    shared = "".join(texts)
     return Asked(
         tuple(examples),
         prompted,
         tuple(_request(task, shared, item) for item in prompted),
-        tuple(shot.example_id for shot in exemplars),
+        tuple(shot.example_id for shot in shots),
+        texts,
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
 from maple.errors import ModelError
@@ -113,13 +113,20 @@ def attention_kinds(model: PreTrainedModel) -> AttentionKinds:
 
 
 def max_context(model: PreTrainedModel) -> int:
+    """`context_of` a loaded model."""
+    return context_of(text_config(model))
+
+
+def context_of(config: PreTrainedConfig) -> int:
     """Tokens up to which a position means the same in every forward pass.
 
     LongRoPE turns all positions by other angles as soon as one lies beyond the length that the
     model was trained on first: a text would depend on what shares its batch, and its beginning on
     whether it ran before.
+
+    Args:
+        config: of the text decoder.
     """
-    config = text_config(model)
     longest = int(config.max_position_embeddings)
     settings = getattr(config, "rope_parameters", None) or {}
     if settings.get("rope_type") == "longrope":

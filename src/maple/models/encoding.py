@@ -155,6 +155,26 @@ def encode(
     ]
 
 
+def lengths(
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[ChoiceRequest | GenerateRequest],
+    bos: int,
+) -> list[int]:
+    """Tokens of the context that each request takes; see `protocols.LanguageModel.lengths`.
+
+    Raises:
+        ModelError: as `encode`.
+    """
+    texts = iter(encode(tokenizer, triples(requests), bos))
+    found = []
+    for request in requests:
+        if isinstance(request, ChoiceRequest):
+            found.append(max(len(next(texts).ids) for _ in request.choices))
+        else:
+            found.append(len(next(texts).ids) + request.max_new_tokens)
+    return found
+
+
 def _encoded(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str, str | None]], bos: int
 ) -> list[Encoded]:

@@ -22,6 +22,7 @@ from maple.models.encoding import (
     common_prefix,
     encode,
     expected_bos,
+    lengths,
     triples,
 )
 from maple.models.generation import Generator
@@ -180,6 +181,10 @@ class TransformersModel:
             members = [completions[index] for index in group]
             self._generator.complete(members, self._prefix(prefix), self.budget)
         return [completion.response() for completion in completions]
+
+    def lengths(self, requests: Sequence[ChoiceRequest | GenerateRequest]) -> list[int]:
+        """See `maple.protocols.LanguageModel.lengths`."""
+        return lengths(self._tokenizer, requests, self._bos)
 
     @torch.inference_mode()
     def proof(self, adapter: Path | None) -> Proof:

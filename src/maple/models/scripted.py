@@ -81,6 +81,18 @@ class ScriptedModel:
         identity = self._identity(adapter)
         return [self._generated(request, identity) for request in requests]
 
+    def lengths(self, requests: Sequence[ChoiceRequest | GenerateRequest]) -> list[int]:
+        """See `maple.protocols.LanguageModel.lengths`."""
+        return [
+            len((request.prefix + request.prompt).split())
+            + (
+                max(len(choice.split()) for choice in request.choices)
+                if isinstance(request, ChoiceRequest)
+                else request.max_new_tokens
+            )
+            for request in requests
+        ]
+
     def proof(self, adapter: Path | None) -> Proof:
         """A proof in form only: there are no layers; its bits are 0."""
         difference = None

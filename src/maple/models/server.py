@@ -17,6 +17,7 @@ from maple.models.encoding import (
     check_length,
     encode,
     expected_bos,
+    lengths,
     load_tokenizer,
     triples,
 )
@@ -119,6 +120,10 @@ class ServerModel:
             return self._complete(name, completion)
 
         return _all(ask, completions)
+
+    def lengths(self, requests: Sequence[ChoiceRequest | GenerateRequest]) -> list[int]:
+        """See `maple.protocols.LanguageModel.lengths`."""
+        return lengths(self._tokenizer, requests, self._bos)
 
     def proof(self, adapter: Path | None) -> Proof:
         """See `maple.protocols.LanguageModel.proof`.

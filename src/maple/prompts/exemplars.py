@@ -41,20 +41,22 @@ def choose(pool: Sequence[Example], n: int, seed: int, key: str) -> list[Example
     return list(chosen.values())
 
 
-def prefix(prompted: Sequence[Prompted], exemplars: Sequence[Example]) -> str:
-    """The text before a prompt: each exemplar with its right answer, then a blank line.
+def blocks(prompted: Sequence[Prompted], exemplars: Sequence[Example]) -> tuple[str, ...]:
+    """Each exemplar with its right answer and a blank line; joined, the text before a prompt.
 
     Args:
         prompted: n exemplars under the prompt of the item that follows.
         exemplars: the same n.
-
-    Returns:
-        "" for no exemplar.
     """
-    blocks = []
-    for rendered, example in zip(prompted, exemplars, strict=True):
-        blocks.append(rendered.text + rendered.answers[example.target or 0] + "\n\n")
-    return "".join(blocks)
+    return tuple(
+        rendered.text + rendered.answers[example.target or 0] + "\n\n"
+        for rendered, example in zip(prompted, exemplars, strict=True)
+    )
+
+
+def prefix(prompted: Sequence[Prompted], exemplars: Sequence[Example]) -> str:
+    """`blocks`, joined: "" for no exemplar."""
+    return "".join(blocks(prompted, exemplars))
 
 
 def _place(seed: int, key: str, example: Example) -> bytes:

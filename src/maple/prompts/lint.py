@@ -64,15 +64,19 @@ def _of_item(
 ) -> Iterator[str]:
     wanted = example.choices or example.golds[:1]
     rest, missing = _without(rendered.text, [example.fields[name] for name in shown])
-    yield from (f"the field {shown[index]!r} does not appear whole" for index in missing)
+    for index in missing:
+        name = shown[index]
+        yield _lost(f"the field {name!r}", example.fields[name], rest, name)
     yield from _of_rest(rest, wording)
     if len(rendered.answers) != len(wanted):
         yield f"{len(rendered.answers)} answers, expected {len(wanted)}"
         return
     for answer, text in zip(rendered.answers, wanted, strict=True):
         remains, lost = _without(answer, [text])
-        if lost:
-            yield "an answer does not appear whole"
+        if not answer.strip():
+            yield "an answer has no text, so no token of its own"
+        elif lost:
+            yield _lost("an answer", text, answer, "")
         else:
             yield from _of_answer(remains, wording.label_space if labels else wording.space)
     # Some releases list one choice twice; that is for the task to remark, not the prompt.
@@ -80,6 +84,16 @@ def _of_item(
         yield "two answers are alike"
     if rendered.text != rendered.text.rstrip():
         yield "the prompt ends in white space"
+
+
+def _lost(what: str, text: str, rendered: str, name: str) -> str:
+    """How a text is missing: cut short, or its field's name in its place."""
+    whole = text.strip()
+    if len(whole) > 1 and whole[:-1] in rendered:
+        return f"{what} has lost its last letter"
+    if name and re.search(rf"\b{re.escape(name)}\b", rendered):
+        return f"{what} is there by its name, not by its text"
+    return f"{what} does not appear whole"
 
 
 def _of_rest(rest: str, wording: Wording) -> Iterator[str]:

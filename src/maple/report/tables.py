@@ -170,13 +170,29 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     return (
         f"{setting.task}, dataset {setting.dataset}, {subsets}: {', '.join(table.subsets)}",
         f"prompt {setting.prompt}, {shots}",
-        f"{answered}; prompts too long for the context: {setting.truncation}",
+        f"{answered}; {_shortened(gathered, table)}",
         f"metric {setting.metric}, version {setting.version}, rules {_rules(table)}",
         "; ".join(
             f"{bits} bits: engine {engine}, computing in {dtype}"
             for bits, engine, dtype in sorted(engines)
         ),
         _sizes(gathered, table),
+    )
+
+
+def _shortened(gathered: Gathered, table: Table) -> str:
+    """How many prompts of a table leave something out, and how much."""
+    names = {name for line in table.lines for name in line.evals.values()}
+    records = [record for record in gathered.records if record.id in names]
+    left_out = [one for record in records for one in record.shortened.values()]
+    if not left_out:
+        return "no prompt leaves anything out"
+    answers = sum(record.n or 0 for record in records)
+    cut = sum(one.tokens > 0 for one in left_out)
+    return (
+        f"to fit the context {len(left_out)} of {answers} prompts leave out "
+        f"{labels.plural(sum(one.exemplars for one in left_out), 'exemplar')}, and {cut} of them "
+        f"{labels.plural(sum(one.tokens for one in left_out), 'token')} of their text"
     )
 
 

@@ -7,7 +7,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maple.errors import StoreError
-from maple.records import Cost, EvalCell, Failure, Noise, Proof, ScoreCell, TrainCell, TrainOutcome
+from maple.records import (
+    Cost,
+    EvalCell,
+    Failure,
+    Noise,
+    Proof,
+    ScoreCell,
+    Shortened,
+    TrainCell,
+    TrainOutcome,
+)
 from maple.store.schemas import SCHEMA_VERSION
 
 
@@ -18,7 +28,7 @@ class Record(BaseModel):
         kind: "train", "eval", or "score" where scoring failed: a score that is there needs none.
         id: the cell's id.
         status: "done" or "failed". A cell that was done and failed when more items were asked for
-            is "failed" and keeps what it had: n, cost, proof, noise, exemplar_ids.
+            is "failed" and keeps what it had: n, cost, proof, noise, exemplar_ids, shortened.
         cell: the cell, resolved.
         started, finished: UTC, ISO 8601.
         provenance: versions, commit, machine.
@@ -29,6 +39,7 @@ class Record(BaseModel):
             eval cells only, None where items are asked alone.
         n: examples answered; eval cells only.
         exemplar_ids: in prompt order; eval cells only.
+        shortened: by example id, what was left out of a prompt to fit the context; eval cells only.
         failure: why, where status is "failed".
     """
 
@@ -48,6 +59,7 @@ class Record(BaseModel):
     noise: Noise | None = None
     n: int | None = None
     exemplar_ids: tuple[str, ...] = ()
+    shortened: dict[str, Shortened] = {}
     failure: Failure | None = None
 
     def to_bytes(self) -> bytes:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 from maple.records import BaseModel, EvalCell, ScoreCell, TrainCell
 from maple.study.config import Study, TrainSection
 from maple.study.identity import eval_id, score_id, train_id
+
+REFUSE, SHORTEN = "refuse", "shorten"
+"""Truncation of an eval cell. Where every prompt fits whole nothing needs to be left out, and
+"refuse" is what such cells have always said. Else exemplars go, then text that may be cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def grid(
     trained: Mapping[str, TrainCell],
     subsets: Sequence[Subset],
     engines: Mapping[tuple[str, int], Engine],
+    shortened: Collection[tuple[str, Subset]] = (),
 ) -> Grid:
     """Eval and score cells over `trained`.
 
@@ -119,6 +124,7 @@ def grid(
         trained: train cells by id.
         subsets: every subset to evaluate.
         engines: by (identity of the base, eval bits).
+        shortened: (identity of a base, subset) where some prompt must leave something out to fit.
     """
     evals: dict[str, EvalCell] = {}
     scores: dict[str, ScoreCell] = {}
@@ -127,6 +133,8 @@ def grid(
         for name, cell in trained.items():
             for bits, subset in product(eval_bits(study, cell), subsets):
                 made = _eval_cell(study, name, bits, subset, engines[cell.base, bits])
+                if (cell.base, subset) in shortened:
+                    made = replace(made, truncation=SHORTEN)
                 cell_id = eval_id(made)
                 if cell_id in evals:
                     named = prompts.get(cell_id, (evals[cell_id].prompt,))
@@ -208,7 +216,7 @@ def _eval_cell(study: Study, trained: str, bits: int, subset: Subset, engine: En
         exemplar_seed=study.evaluate.exemplar_seed if shots else None,
         decoding="choices" if subset.max_new_tokens is None else "greedy",
         max_new_tokens=subset.max_new_tokens,
-        truncation="refuse",
+        truncation=REFUSE,
         deterministic=study.evaluate.deterministic or None,
         server_model=engine.server_model,
     )

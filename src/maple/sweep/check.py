@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,27 +15,21 @@ from maple.data.pulled import opened
 from maple.data.reading import Reading
 from maple.data.sources import SOURCES
 from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
-from maple.evaluate.extra import extras
-from maple.evaluate.responses import exemplars_of
 from maple.models import files
 from maple.models.adapter_files import module_shapes
+from maple.models.window import Window, window
 from maple.prompts import training
-from maple.protocols import Task
-from maple.records import BaseModel, EvalCell, Example, InstructionRow, TrainCell
-from maple.store import schemas
+from maple.records import BaseModel, EvalCell, InstructionRow, TrainCell
 from maple.study.config import (
     FOREIGN,
-    EvaluateSection,
     ServerSection,
     Study,
-    TaskSection,
     TrainSection,
 )
-from maple.study.grid import Engine, Metric, Subset, TrainingData
+from maple.study.grid import Engine, Subset, TrainingData
 from maple.study.identity import content_hash
-from maple.tasks import TASKS
-from maple.tasks.foreign import OWN, ForeignTask
-from maple.tasks.harness import Harness
+from maple.sweep.asked import Asked
+from maple.sweep.lint import Linted, of_study
 
 # A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics;
 # each cell is half a dozen small files, which take whole disk blocks.
@@ -60,21 +53,12 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The items and exemplar pool of one subset of a task, in their fixed order."""
-
-    task: Task
-    subset: Subset
-    items: tuple[Example, ...]
-    pool: tuple[Example, ...]
-    remarks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Checked:
     """A study with everything it names found, read and found sound.
 
-    `datasets` says which commits of hub datasets were read, as `PlanFile.locks` keeps them.
+    Attributes:
+        datasets: which commits of hub datasets were read, as `PlanFile.locks` keeps them.
+        shortened: by base and subset, how many items leave out exemplars or text to fit.
     """
 
     study: Study
@@ -82,6 +66,7 @@ class Checked:
     drawn: tuple[Drawn, ...]
     asked: tuple[Asked, ...]
     datasets: Mapping[str, str]
+    shortened: Mapping[tuple[str, Subset], int]
 
 
 def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checked:
@@ -98,7 +83,7 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     problems: list[MapleError] = []
     bases = _bases(study, locks, problems)
     drawn: list[Drawn] = []
-    asked: list[Asked] = []
+    linted: list[Linted] = []
     datasets: Mapping[str, str] = {}
     if folder is not None and not folder.is_dir():
         problems.append(DataError(f"--data {folder}: no such folder"))
@@ -106,14 +91,43 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
         try:
             with opened(folder, dataset_pins(locks)) as (source, found):
                 drawn = _draw(study.train, source, problems) if study.train else []
-                asked = _ask(study.evaluate, source, problems) if study.evaluate else []
+                if study.evaluate is not None:
+                    windows = _windows(bases, problems)
+                    linted = of_study(study.evaluate, source, windows)
             datasets = _dataset_locks(found)
         except DataError as error:
             problems.append(error)
+    problems += _violations(linted)
+    asked = tuple(one.asked for one in linted if one.asked is not None)
     problems += _unanswerable(bases, asked)
     if problems:
         raise StudyError.of(problems)
-    return Checked(study, tuple(bases), tuple(drawn), tuple(asked), datasets)
+    identities = {base.name: base.identity for base in bases}
+    shortened = {
+        (identities[base], one.asked.subset): count
+        for one in linted
+        if one.asked is not None
+        for base, count in one.shortened.items()
+    }
+    return Checked(study, tuple(bases), tuple(drawn), asked, datasets, shortened)
+
+
+def lint(study: Study, folder: Path | None) -> list[Linted]:
+    """The part of `check` that looks at prompts and metrics, finding by finding.
+
+    Raises:
+        StudyError: the study evaluates nothing, or a base model or the folder is not there.
+    """
+    if study.evaluate is None:
+        raise StudyError(f"{study.name}: has no [evaluate], so there is no prompt to look at")
+    problems: list[MapleError] = []
+    windows = _windows(_bases(study, {}, problems), problems)
+    if folder is not None and not folder.is_dir():
+        problems.append(DataError(f"--data {folder}: no such folder"))
+    if problems:
+        raise StudyError.of(problems)
+    with opened(folder, {}) as (source, _):
+        return of_study(study.evaluate, source, windows)
 
 
 def dataset_pins(locks: Mapping[str, str]) -> dict[tuple[str, str], str]:
@@ -252,99 +266,29 @@ def _draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) 
     return drawn
 
 
-def _ask(evaluate: EvaluateSection, folder: Path | None, problems: list[MapleError]) -> list[Asked]:
-    harness = Harness([Path(name) for name in evaluate.lm_eval_include])
-    asked: list[Asked] = []
-    for section in evaluate.task:
+def _windows(
+    bases: Sequence[BaseModel], problems: list[MapleError]
+) -> list[tuple[BaseModel, Window]]:
+    found = []
+    for base in bases:
         try:
-            task, own = bound(section, evaluate.exemplar_seed, harness)
-        except MapleError as error:
+            found.append((base, window(base)))
+        except ModelError as error:
             problems.append(error)
-            continue
-        for name in own.subsets:
-            try:
-                made = asked_of(task, own, name, folder)
-                _lint(evaluate.exemplar_seed, made)
-            except MapleError as error:
-                problems.append(MapleError(f"{own.name}/{name}: {error.what}", error.hint))
-                continue
-            asked.append(made)
-    return asked
+    return found
 
 
-def bound(section: TaskSection, seed: int, harness: Harness) -> tuple[Task, TaskSection]:
-    """The task that a section names, and the section with what a foreign task has of its own.
-
-    Raises:
-        DataError: a foreign task that cannot be found, read or asked.
-    """
-    if not section.name.startswith(FOREIGN):
-        return TASKS[section.name], section
-    task = ForeignTask(harness, section.name, section.language, section.n_shot, seed)
-    own = {"dataset": OWN, "prompt": OWN, "subsets": list(task.subsets(OWN))}
-    return task, section.model_copy(update=own)
-
-
-def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -> Asked:
-    """Read one subset of a task.
-
-    Raises:
-        DataError: the data cannot be read.
-    """
-    items = fixed_order(task.examples(section.dataset, name, folder))
-    pool = task.exemplar_pool(section.dataset, name, folder) if section.n_shot else None
-    language = task.answer_language(name)
-    asked = extras(section.metrics, task.metrics, task.name)
-    metrics = [Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics]
-    metrics += [Metric(one.name, one.version, one.protocol) for one in asked if one.knows(language)]
-    unknown = [f"{one.name} has no rules for it" for one in asked if not one.knows(language)]
-    subset = Subset(
-        task=task.name,
-        dataset=section.dataset,
-        subset=name,
-        items=_items_hash(items),
-        prompt=section.prompt,
-        prompt_hash=content_hash([task.prompt_text(name, section.prompt), list(task.stop)]),
-        n_shot=section.n_shot,
-        pool=None if pool is None else _items_hash(fixed_order(pool)),
-        max_new_tokens=task.max_new_tokens,
-        metrics=tuple(metrics),
-    )
-    candidates = tuple(fixed_order(pool or ()))
-    return Asked(task, subset, tuple(items), candidates, (*task.remarks(items), *unknown))
-
-
-def fixed_order(examples: Sequence[Example]) -> list[Example]:
-    """The order in which a subset is always answered: by hash of the example id.
-
-    A limited run is a prefix of it: the same items in every language of a parallel set, spread
-    over passages instead of taken from the first few.
-    """
-    return sorted(
-        examples, key=lambda example: hashlib.sha256(example.example_id.encode()).digest()
-    )
-
-
-def _items_hash(examples: Sequence[Example]) -> str:
-    return content_hash(schemas.items_table(examples).to_pylist())
-
-
-def _lint(exemplar_seed: int, asked: Asked) -> None:
-    """Raises DataError with every violation of prompts, exemplars and metrics of a subset."""
-    task, subset = asked.task, asked.subset
-    pool = None if subset.pool is None else asked.pool
-    shots = exemplars_of(subset.task, subset.subset, subset.n_shot, exemplar_seed, pool)
-    scored = {item.cluster_id for item in asked.items} | {item.example_id for item in asked.items}
-    problems = [
-        f"exemplar {shot.example_id} shares its passage with a scored item"
-        for shot in shots
-        if shot.cluster_id in scored or shot.example_id in scored
-    ]
-    problems += task.lint([*shots, *asked.items], subset.subset, subset.prompt)
-    problems += task.self_test(asked.items, subset.subset)
-    if problems:
-        shown = problems[:5] + ([f"... {len(problems) - 5} more"] if len(problems) > 5 else [])
-        raise DataError(f"{len(problems)} violations: " + "; ".join(shown))
+def _violations(linted: Sequence[Linted]) -> Iterator[MapleError]:
+    for one in linted:
+        if one.error is not None:
+            yield one.error
+        elif one.problems:
+            shown = list(one.problems[:5])
+            if len(one.problems) > 5:
+                shown.append(f"... {len(one.problems) - 5} more")
+            yield DataError(
+                f"{one.task}/{one.subset}: {len(one.problems)} violations: {'; '.join(shown)}"
+            )
 
 
 def _unanswerable(bases: Sequence[BaseModel], asked: Sequence[Asked]) -> list[ModelError]:

@@ -94,7 +94,7 @@ def check(folder: Path, on_step: OnStep) -> Found:
     found = Found()
     with reading(mirror=pulled, collect=True) as read:
         look = _Look(None if pulled else folder, found, read, on_step)
-        for task, dataset, subsets in _wanted(pulled):
+        for task, dataset, subsets in wanted(pulled):
             look.task(task, dataset, subsets)
         for source, languages in _parts(pulled).items():
             for language in languages:
@@ -270,7 +270,7 @@ def _parallel_hint(task: Task) -> str:
     return task.mended_by if isinstance(task, Parallel) else "compare the file with its release"
 
 
-def _wanted(pulled: Pulled | None) -> Iterator[tuple[Task, str, dict[str, bool]]]:
+def wanted(pulled: Pulled | None) -> Iterator[tuple[Task, str, dict[str, bool]]]:
     """Tasks with their subsets: what was pulled, or everything that there is."""
     if pulled is not None:
         chosen: dict[tuple[str, str], dict[str, bool]] = {}
@@ -288,7 +288,7 @@ def _wanted(pulled: Pulled | None) -> Iterator[tuple[Task, str, dict[str, bool]]
 
 
 def _parts(pulled: Pulled | None) -> dict[str, list[str]]:
-    """Training sources with their languages, as `_wanted`."""
+    """Training sources with their languages, as `wanted`."""
     if pulled is None:
         return {
             name: list(source.languages) for name, source in SOURCES.items() if name != _PACKAGED

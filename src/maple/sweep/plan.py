@@ -104,7 +104,9 @@ def make(
         for cell in trained.values()
         for bits in eval_bits(study, cell)
     }
-    cells = grid(study, trained, [asked.subset for asked in checked.asked], engines)
+    cells = grid(
+        study, trained, [asked.subset for asked in checked.asked], engines, checked.shortened
+    )
     rescored = dict(earlier.rescored) if earlier else {}
     added, _ = beside(cells.evals, _languages(checked), rescored)
     cells = replace(cells, scores={**cells.scores, **added})

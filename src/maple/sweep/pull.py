@@ -10,7 +10,8 @@ from maple.data.reading import reading
 from maple.data.sources import SOURCES
 from maple.errors import MapleError, StudyError
 from maple.study.config import FOREIGN, Study, TaskSection
-from maple.sweep.check import asked_of, dataset_pins
+from maple.sweep.asked import asked_of
+from maple.sweep.check import dataset_pins
 from maple.tasks import TASKS
 
 OnStep = Callable[[str], None]

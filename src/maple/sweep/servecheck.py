@@ -27,7 +27,8 @@ from maple.records import (
 )
 from maple.store.servecheck import Agreement, ServeCheck
 from maple.study.config import Study, TaskSection
-from maple.sweep.check import asked_of, bound, check_server, engine_of
+from maple.sweep.asked import asked_of, bound
+from maple.sweep.check import check_server, engine_of
 from maple.tasks.harness import Harness
 
 CHOICES = 16
@@ -59,7 +60,7 @@ def sample(tasks: Sequence[tuple[Task, TaskSection]], folder: Path | None) -> Sa
     """The first items of tasks in their fixed order, one of each subset in turn.
 
     Args:
-        tasks: as `sweep.check.bound` gives them.
+        tasks: as `sweep.asked.bound` gives them.
         folder: release files; None for the hub, or where the dataset is "mini".
 
     Raises:

@@ -13,6 +13,7 @@ from typing import Any
 from maple import provenance
 from maple.errors import MapleError
 from maple.evaluate import invariance
+from maple.evaluate.fitting import fit
 from maple.evaluate.responses import Asked, Part, answer, ask, neutral
 from maple.models.adapter_files import check_adapter
 from maple.models.files import SCRIPTED
@@ -26,6 +27,7 @@ from maple.records import (
     Failure,
     InstructionRow,
     Noise,
+    Shortened,
     TrainCell,
     TrainOutcome,
     TrainWork,
@@ -33,6 +35,7 @@ from maple.records import (
 )
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
 from maple.study.config import host
+from maple.study.grid import REFUSE
 from maple.sweep.plan import KEPT_ITEMS, asked_as, is_answered, is_trained
 from maple.tasks import asking
 
@@ -141,8 +144,8 @@ class _Worker:
     def _answered(self, work: EvalWork, attempt: _Attempt, lease: Lease) -> Record:
         cell, cell_id = work.cell, work.eval_id
         adapter = self._adapter(work)
-        asked = self._asked.of(work)
-        order = [example.example_id for example in asked.examples]
+        rendered = self._asked.of(work)
+        order = [example.example_id for example in rendered.examples]
         earlier = self._store.eval_record(cell_id, cell)
         kept = (earlier and earlier.n) or 0
         if self._store.count(cell_id, cell) < kept:
@@ -151,6 +154,7 @@ class _Worker:
         load_seconds = self._base.ensure_model()
         model = self._base.model
         proof = model.proof(adapter)
+        asked, shortened = self._fitted(cell, model, rendered)
         noise = self._noise_floor(model, adapter, cell, asked)
         meter = provenance.Meter()
         for part in answer(model, adapter, cell, asked, kept, set(answered)):
@@ -173,7 +177,17 @@ class _Worker:
             noise=noise,
             n=table.num_rows,
             exemplar_ids=asked.exemplar_ids,
+            shortened=shortened,
         )
+
+    def _fitted(
+        self, cell: EvalCell, model: LanguageModel, rendered: Asked
+    ) -> tuple[Asked, Mapping[str, Shortened]]:
+        """The items as the model is asked them, and what had to be left out."""
+        if cell.truncation == REFUSE:
+            return rendered, {}
+        fitted = fit(model, rendered)
+        return fitted.asked, fitted.shortened
 
     def _ask_neutral(
         self, work: EvalWork, adapter: Path | None, asked: Asked, lease: Lease
@@ -383,7 +397,7 @@ def failed_record(common: Mapping[str, Any], failure: Failure, earlier: Record |
         earlier: the record it replaces. Where that stands for answers, they are still there: more
             items were asked for, and failed.
     """
-    kept = ("n", "cost", "proof", "noise", "exemplar_ids")
+    kept = ("n", "cost", "proof", "noise", "exemplar_ids", "shortened")
     answers = {name: getattr(earlier, name) for name in kept} if earlier and earlier.n else {}
     finished = provenance.utc_now()
     return Record(**common, **answers, status="failed", finished=finished, failure=failure)

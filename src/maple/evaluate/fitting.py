@@ -1,0 +1,123 @@
+"""Making requests fit a context: exemplars go first, then text of the item that may be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from maple.evaluate.responses import Asked, Request
+from maple.records import ChoiceRequest, Prompted, Shortened
+
+_MARKS = 8
+"""Tokens that a tokenizer may add to a text: BOS and the like."""
+
+
+class Measuring(Protocol):
+    """What fitting needs to know of a model."""
+
+    max_context: int
+
+    def lengths(self, requests: Sequence[Request]) -> list[int]:
+        """See `protocols.LanguageModel.lengths`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Requests that fit, as far as they can.
+
+    Attributes:
+        asked: with the shortened requests in place of the long ones.
+        shortened: what was left out, by example id; only where something was.
+        too_long: tokens of what does not fit even so, by example id.
+    """
+
+    asked: Asked
+    shortened: Mapping[str, Shortened]
+    too_long: Mapping[str, int]
+
+
+def fit(model: Measuring, asked: Asked) -> Fitted:
+    """Leave out as little as is needed for every request to fit the context.
+
+    Exemplars go from the far end, the first in the prompt first, so that what is left still stands
+    right before the item. Then the end of `Prompted.cut` goes, never the instruction, the question
+    or the label of the answer. An item is shortened by its own length alone, whatever else is
+    asked.
+
+    Raises:
+        ModelError: an answer without a token of its own, or a wrong BOS.
+    """
+    requests = list(asked.requests)
+    shortened: dict[str, Shortened] = {}
+    too_long: dict[str, int] = {}
+    suspects = [at for at, request in enumerate(requests) if most(request) > model.max_context]
+    lengths = model.lengths([requests[at] for at in suspects]) if suspects else []
+    for at, length in zip(suspects, lengths, strict=True):
+        if length <= model.max_context:
+            continue
+        name = asked.examples[at].example_id
+        request, dropped, left = _without_exemplars(model, requests[at], asked.exemplars)
+        cut = asked.prompted[at].cut
+        taken = 0
+        if left > model.max_context and cut is not None:
+            request, now = _cut(model, request, asked.prompted[at], cut)
+            taken, left = left - now, now
+        if left > model.max_context:
+            too_long[name] = left
+            continue
+        requests[at] = request
+        shortened[name] = Shortened(dropped, taken)
+    return Fitted(replace(asked, requests=tuple(requests)), shortened, too_long)
+
+
+def most(request: Request) -> int:
+    """More tokens than a request can have, without a tokenizer: each has at least one byte."""
+    answer = (
+        max(len(choice.encode()) for choice in request.choices)
+        if isinstance(request, ChoiceRequest)
+        else request.max_new_tokens
+    )
+    return len(request.prefix.encode()) + len(request.prompt.encode()) + answer + _MARKS
+
+
+def _without_exemplars(
+    model: Measuring, request: Request, exemplars: Sequence[str]
+) -> tuple[Request, int, int]:
+    """The request with as many exemplars as fit, how many are gone, and its length in tokens."""
+    shorter, length = request, 0
+    for dropped in range(1, len(exemplars) + 1):
+        shorter = replace(request, prefix="".join(exemplars[dropped:]))
+        (length,) = model.lengths([shorter])
+        if length <= model.max_context:
+            return shorter, dropped, length
+    if not exemplars:
+        (length,) = model.lengths([request])
+    return shorter, len(exemplars), length
+
+
+def _cut(
+    model: Measuring, request: Request, item: Prompted, cut: tuple[int, int]
+) -> tuple[Request, int]:
+    """The request with the longest beginning of the part that may be cut, and its length."""
+    start, end = cut
+    low, high = 0, end - start  # characters kept: `low` is the most known to fit
+    best, length = _keeping(model, request, item, cut, 0)
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried, tokens = _keeping(model, request, item, cut, middle)
+        if tokens <= model.max_context:
+            low, best, length = middle, tried, tokens
+        else:
+            high = middle
+    return best, length
+
+
+def _keeping(
+    model: Measuring, request: Request, item: Prompted, cut: tuple[int, int], kept: int
+) -> tuple[Request, int]:
+    start, end = cut
+    text = item.text[: start + kept].rstrip() + item.text[end:]
+    shorter = replace(request, prompt=text)
+    return shorter, model.lengths([shorter])[0]

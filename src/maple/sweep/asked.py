@@ -1,0 +1,87 @@
+"""The items of a study as they are read: the subsets of its tasks, each in its fixed order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maple.evaluate.extra import extras
+from maple.protocols import Task
+from maple.records import Example
+from maple.store import schemas
+from maple.study.config import FOREIGN, TaskSection
+from maple.study.grid import Metric, Subset
+from maple.study.identity import content_hash
+from maple.tasks import TASKS
+from maple.tasks.foreign import OWN, ForeignTask
+from maple.tasks.harness import Harness
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The items and exemplar pool of one subset of a task, in their fixed order."""
+
+    task: Task
+    subset: Subset
+    items: tuple[Example, ...]
+    pool: tuple[Example, ...]
+    remarks: tuple[str, ...]
+
+
+def bound(section: TaskSection, seed: int, harness: Harness) -> tuple[Task, TaskSection]:
+    """The task that a section names, and the section with what a foreign task has of its own.
+
+    Raises:
+        DataError: a foreign task that cannot be found, read or asked.
+    """
+    if not section.name.startswith(FOREIGN):
+        return TASKS[section.name], section
+    task = ForeignTask(harness, section.name, section.language, section.n_shot, seed)
+    own = {"dataset": OWN, "prompt": OWN, "subsets": list(task.subsets(OWN))}
+    return task, section.model_copy(update=own)
+
+
+def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -> Asked:
+    """Read one subset of a task.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    items = fixed_order(task.examples(section.dataset, name, folder))
+    pool = task.exemplar_pool(section.dataset, name, folder) if section.n_shot else None
+    language = task.answer_language(name)
+    asked = extras(section.metrics, task.metrics, task.name)
+    metrics = [Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics]
+    metrics += [Metric(one.name, one.version, one.protocol) for one in asked if one.knows(language)]
+    unknown = [f"{one.name} has no rules for it" for one in asked if not one.knows(language)]
+    subset = Subset(
+        task=task.name,
+        dataset=section.dataset,
+        subset=name,
+        items=_items_hash(items),
+        prompt=section.prompt,
+        prompt_hash=content_hash([task.prompt_text(name, section.prompt), list(task.stop)]),
+        n_shot=section.n_shot,
+        pool=None if pool is None else _items_hash(fixed_order(pool)),
+        max_new_tokens=task.max_new_tokens,
+        metrics=tuple(metrics),
+    )
+    candidates = tuple(fixed_order(pool or ()))
+    return Asked(task, subset, tuple(items), candidates, (*task.remarks(items), *unknown))
+
+
+def fixed_order(examples: Sequence[Example]) -> list[Example]:
+    """The order in which a subset is always answered: by hash of the example id.
+
+    A limited run is a prefix of it: the same items in every language of a parallel set, spread
+    over passages instead of taken from the first few.
+    """
+    return sorted(
+        examples, key=lambda example: hashlib.sha256(example.example_id.encode()).digest()
+    )
+
+
+def _items_hash(examples: Sequence[Example]) -> str:
+    return content_hash(schemas.items_table(examples).to_pylist())

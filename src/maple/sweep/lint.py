@@ -1,0 +1,224 @@
+"""The prompt linter and the self-test of metrics, on what a study uses or on all that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maple.data.pulled import Pulled, is_pulled, load
+from maple.data.reading import reading
+from maple.data.release import NoFilesError
+from maple.errors import DataError, MapleError, ModelError, NoExemplarsError
+from maple.evaluate.fitting import fit
+from maple.evaluate.responses import exemplars_of, put
+from maple.models.window import Window
+from maple.protocols import Task
+from maple.records import BaseModel, ChoiceResponse, Example, GenerateResponse
+from maple.study.config import FOREIGN, EvaluateSection
+from maple.sweep.asked import Asked, asked_of, bound, fixed_order
+from maple.sweep.datacheck import wanted
+from maple.tasks import TASKS
+from maple.tasks.harness import Harness
+
+_PACKAGED = "mini"
+_GOLDS = 100
+"""Items of a subset on which a right answer must get full marks."""
+
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Linted:
+    """One subset of a task under one prompt.
+
+    Attributes:
+        items: read and looked at, exemplars not counted.
+        problems: violations, a line each.
+        shortened: by name of a base, how many items leave out exemplars or text to fit it.
+        asked: what was read; None where it could not be read, and for what only ships.
+        error: why it could not be read.
+    """
+
+    task: str
+    dataset: str
+    subset: str
+    prompt: str
+    n_shot: int | None
+    items: int
+    problems: tuple[str, ...] = ()
+    shortened: Mapping[str, int] = field(default_factory=dict)
+    asked: Asked | None = None
+    error: MapleError | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready; what could not be read is a problem, too."""
+        problems = list(self.problems) if self.error is None else [str(self.error)]
+        names = ("task", "dataset", "subset", "prompt", "n_shot", "items")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "shortened": dict(self.shortened),
+            "problems": problems,
+        }
+
+
+def of_study(
+    evaluate: EvaluateSection,
+    folder: Path | None,
+    windows: Sequence[tuple[BaseModel, Window]],
+) -> list[Linted]:
+    """Read and look at everything that a study asks.
+
+    Args:
+        evaluate: of the study, canonicalised.
+        folder: release files; None for the hub, or what stands in for it.
+        windows: the study's base models.
+    """
+    harness = Harness([Path(name) for name in evaluate.lm_eval_include])
+    found: list[Linted] = []
+    for section in evaluate.task:
+        try:
+            task, own = bound(section, evaluate.exemplar_seed, harness)
+        except MapleError as error:
+            found.append(Linted(section.name, "", "", section.prompt, 0, 0, error=error))
+            continue
+        for name in own.subsets:
+            try:
+                made = asked_of(task, own, name, folder)
+                found.append(_of_asked(made, evaluate.exemplar_seed, windows))
+            except MapleError as error:
+                where = MapleError(f"{own.name}/{name}: {error.what}", error.hint)
+                cell = (own.name, own.dataset, name, own.prompt, own.n_shot)
+                found.append(Linted(*cell, 0, error=where))
+    return found
+
+
+def of_all(folder: Path | None, on_step: OnStep) -> list[Linted]:
+    """Look at every task, subset and prompt of `mini` and, if given, of a data folder.
+
+    Args:
+        folder: release files, or what `maple data pull` made; subsets that it lacks are left out,
+            and so are prompts in a language that has no words for them.
+        on_step: is told what is read next.
+    """
+    found: list[Linted] = []
+    for task in TASKS.values():
+        for subset in task.subsets(_PACKAGED):
+            found += _of_prompts(task, _PACKAGED, subset, None, on_step)
+    if folder is None:
+        return found
+    if not folder.is_dir():
+        raise DataError(f"--data {folder}: no such folder")
+    pulled: Pulled | None = load(folder) if is_pulled(folder) else None
+    with reading(mirror=pulled):
+        for task, dataset, subsets in wanted(pulled):
+            for subset in subsets:
+                source = folder if pulled is None else None
+                found += _of_prompts(task, dataset, subset, source, on_step)
+    return found
+
+
+def violations(
+    task: Task, subset: str, prompt: str, items: Sequence[Example], shots: Sequence[Example]
+) -> list[str]:
+    """What is wrong with the prompts, exemplars and metrics of a subset, a line each.
+
+    Args:
+        task: asks and scores the items.
+        items: the scored items.
+        shots: what may stand before them.
+    """
+    found = [
+        f"exemplar {shot.example_id} shares its passage with a scored item"
+        for shot in _leaking(items, shots)
+    ]
+    found += task.lint([*shots, *items], subset, prompt)
+    found += task.self_test(items, subset)
+    if not task.name.startswith(FOREIGN):
+        found += _unrewarded(task, items[:_GOLDS], subset, prompt)
+    return found
+
+
+def right_answer(task: Task, item: Example) -> ChoiceResponse | GenerateResponse:
+    """What a model answers that knows the answer."""
+    if task.max_new_tokens is not None:
+        return GenerateResponse(f" {item.golds[0]}", "stop", 1, 1, (), ())
+    count = len(item.choices)
+    logprobs = tuple(-1.0 if index == item.target else -1e6 for index in range(count))
+    return ChoiceResponse(logprobs, (1,) * count, (False,) * count, 1, (), ())
+
+
+def _of_asked(made: Asked, seed: int, windows: Sequence[tuple[BaseModel, Window]]) -> Linted:
+    task, subset = made.task, made.subset
+    pool = None if subset.pool is None else made.pool
+    shots = exemplars_of(subset.task, subset.subset, subset.n_shot, seed, pool)
+    found = violations(task, subset.subset, subset.prompt, made.items, shots)
+    shortened: dict[str, int] = {}
+    if not found and windows:
+        rendered = put(task, subset.subset, subset.prompt, made.items, shots)
+        for base, window in windows:
+            try:
+                fitted = fit(window, rendered)
+            except ModelError as error:
+                found.append(f"{base.name}: {error.what}")
+                continue
+            if fitted.shortened:
+                shortened[base.name] = len(fitted.shortened)
+            found += _too_long(fitted.too_long, base.name, window.max_context)
+    where = (subset.task, subset.dataset, subset.subset, subset.prompt, subset.n_shot)
+    return Linted(*where, len(made.items), tuple(found), shortened, made)
+
+
+def _of_prompts(
+    task: Task, dataset: str, subset: str, folder: Path | None, on_step: OnStep
+) -> Iterator[Linted]:
+    on_step(f"{task.name}/{subset} ({dataset})")
+    try:
+        items = fixed_order(task.examples(dataset, subset, folder))
+        pool: Sequence[Example] = ()
+        with suppress(NoFilesError, NoExemplarsError):
+            pool = fixed_order(task.exemplar_pool(dataset, subset, folder) or ())
+    except NoFilesError:
+        return
+    except DataError as error:
+        yield Linted(task.name, dataset, subset, "", None, 0, error=error)
+        return
+    for prompt in task.prompts:
+        try:
+            task.prompt_text(subset, prompt)
+        except DataError:
+            continue  # no words in this language; a study that asks for it is told so
+        found = tuple(violations(task, subset, prompt, items, pool))
+        yield Linted(task.name, dataset, subset, prompt, None, len(items), found)
+
+
+def _leaking(items: Sequence[Example], shots: Sequence[Example]) -> Iterator[Example]:
+    scored = {item.cluster_id for item in items} | {item.example_id for item in items}
+    for shot in shots:
+        if shot.cluster_id in scored or shot.example_id in scored:
+            yield shot
+
+
+def _unrewarded(task: Task, items: Sequence[Example], subset: str, prompt: str) -> Iterator[str]:
+    for metric in task.metrics:
+        low = [
+            item.example_id
+            for item in items
+            if task.score(item, right_answer(task, item), metric, subset, prompt) < 1.0
+        ]
+        if low:
+            yield f"{_named(low)}: {metric} gives less than 1 to the right answer"
+
+
+def _too_long(found: Mapping[str, int], base: str, context: int) -> Iterator[str]:
+    if found:
+        yield (
+            f"{_named(list(found))}: the prompt is too long: {max(found.values())} tokens without "
+            f"exemplars, {base} reads {context}"
+        )
+
+
+def _named(items: Sequence[str]) -> str:
+    return items[0] + (f" and {len(items) - 1} more" if len(items) > 1 else "")
