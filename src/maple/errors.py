@@ -67,6 +67,10 @@ class NoExemplarsError(DataError):
     """A benchmark has no items to spare for exemplars: all of them are scored."""
 
 
+class NoWordError(DataError):
+    """A language has no word that a prompt needs."""
+
+
 class ModelError(MapleError):
     """A base model, tokenizer, adapter or request that cannot be used as asked."""
 

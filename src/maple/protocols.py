@@ -119,6 +119,9 @@ class Task(Protocol):
     datasets: tuple[str, ...]
     """Where its items can come from: "release", "mini", and others of its own."""
 
+    poolless: tuple[str, ...]
+    """Datasets that have no exemplars: all their items are scored."""
+
     stop: tuple[str, ...]
     """Strings that end a generated answer; empty for choice tasks."""
 

@@ -14,7 +14,14 @@ CATALOGUE = Catalogue(
         "xcopa": KnownTask(
             {"release": ["ita_Latn", "swh_Latn", "zho_Hans"], "mini": ["eng_Latn"]},
             ["native", "english"],
-        )
+            poolless=["mini"],
+        ),
+        "belebele": KnownTask(
+            {"release": ["fin_Latn", "ita_Latn"]},
+            ["native", "english"],
+            asks=lambda subset, prompt: prompt == "english" or subset != "fin_Latn",
+        ),
+        "mlqa": KnownTask({"release": ["deu_Latn.eng_Latn", "deu_Latn.deu_Latn"]}, ["native"]),
     },
     sources={"multialpaca": ["jpn_Jpan", "por_Latn", "spa_Latn"]},
 )
@@ -110,6 +117,32 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     found = message(tmp_path, text)
     assert found.startswith("4 problems:")
     assert "did you mean" in found
+
+
+def test_exemplars_and_words_that_there_are_not_are_named_once(tmp_path: Path) -> None:
+    text = GOOD.replace("n_shot = 4", 'n_shot = 4\ndataset = "mini"').replace('"it", "zh"', '"en"')
+    assert message(tmp_path, text) == (
+        "/s.toml: evaluate.task[0].n_shot: xcopa (mini) has no exemplars: all its items are "
+        "scored; got n_shot = 4\n\nhint: set n_shot = 0"
+    )
+    text = GOOD.replace('"xcopa"', '"belebele"').replace('"it", "zh"', '"it", "fi"')
+    assert message(tmp_path, text) == (
+        "/s.toml: evaluate.task[0].prompt: 'native' of belebele has no words for 1 of 2 subsets: "
+        'fin_Latn\n\nhint: ask them with prompt = "english"'
+    )
+
+
+def test_a_pair_of_languages_is_canonicalised(tmp_path: Path) -> None:
+    text = GOOD.replace('"xcopa"', '"mlqa"').replace('"it", "zh"', '"de.en", "de.deu_Latn"')
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    evaluate = load(path, CATALOGUE).evaluate
+    assert evaluate is not None
+    assert evaluate.task[0].subsets == ["deu_Latn.eng_Latn", "deu_Latn.deu_Latn"]
+    bad = GOOD.replace('"xcopa"', '"mlqa"').replace('"it", "zh"', '"de", "de.qq"')
+    found = message(tmp_path, bad)
+    assert "evaluate.task[0].subsets[0]: mlqa (release) has no deu_Latn ('de')" in found
+    assert "evaluate.task[0].subsets[1]: unknown language 'qq'" in found
 
 
 def test_a_key_of_several_kinds_is_one_problem(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from maple.errors import DataError, nearest
+from maple.errors import DataError, NoWordError, nearest
 from maple.languages import foreign_letters
 from maple.languages import language as language_of
 
@@ -103,11 +103,11 @@ def literal(language: str, word: Word) -> str:
     """A word in a language.
 
     Raises:
-        DataError: there is none, naming the word and the language.
+        NoWordError: there is none, naming the word and the language.
     """
     value = _table().get(language, {}).get(word)
     if not isinstance(value, str):
-        raise DataError(
+        raise NoWordError(
             f"no prompt word for {word!r} in {language}",
             'ask in English instead (prompt = "english"), or add the word to literals.toml',
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from maple.errors import MapleError, StudyError, nearest
 from maple.languages import language
 from maple.study.config import FOREIGN, Study, TaskSection, TrainSection
 
+_NAMED = 8
+"""Subsets that a message names; the others are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownTask:
@@ -22,11 +25,15 @@ class KnownTask:
 
     Attributes:
         metrics: names of those that are computed where a study asks for them.
+        poolless: datasets without exemplars.
+        asks: whether there are the words to ask a subset (the first argument) with a prompt.
     """
 
     datasets: Mapping[str, Sequence[str]]
     prompts: Sequence[str]
     metrics: Sequence[str] = ()
+    poolless: Sequence[str] = ()
+    asks: Callable[[str, str], bool] = lambda _subset, _prompt: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +158,31 @@ class _Names:
         if task.dataset not in known.datasets:
             self._unknown(f"{key}.dataset", f"dataset of {task.name}", task.dataset, known.datasets)
             return task
+        if task.n_shot and task.dataset in known.poolless:
+            self._add(
+                f"{key}.n_shot: {task.name} ({task.dataset}) has no exemplars: all its items are "
+                f"scored; got n_shot = {task.n_shot}",
+                "set n_shot = 0",
+            )
         subsets = sorted(known.datasets[task.dataset])
         if task.subsets != "all":
             subsets = self._languages(
                 task.subsets, f"{key}.subsets", set(subsets), f"{task.name} ({task.dataset})"
             )
+        if task.prompt in known.prompts:
+            self._words(task, key, known, subsets)
         return task.model_copy(update={"subsets": subsets})
+
+    def _words(self, task: TaskSection, key: str, known: KnownTask, subsets: Sequence[str]) -> None:
+        lacking = [subset for subset in subsets if not known.asks(subset, task.prompt)]
+        if lacking:
+            others = [prompt for prompt in known.prompts if known.asks(lacking[0], prompt)]
+            named = lacking[:_NAMED] + ["..."] * (len(lacking) > _NAMED)
+            self._add(
+                f"{key}.prompt: {task.prompt!r} of {task.name} has no words for "
+                f"{len(lacking)} of {len(subsets)} subsets: {', '.join(named)}",
+                "ask them with " + " or ".join(f'prompt = "{prompt}"' for prompt in others),
+            )
 
     def _foreign(self, task: TaskSection, key: str) -> TaskSection:
         for name in sorted({"dataset", "metrics", "prompt", "subsets"} & task.model_fields_set):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from maple.data.sources import SOURCES
-from maple.errors import StudyError, nearest
+from maple.errors import NoWordError, StudyError, nearest
 from maple.evaluate.extra import available
+from maple.protocols import Task
 from maple.study.load import Catalogue, KnownTask
 from maple.tasks import TASKS
 
@@ -19,6 +21,8 @@ def catalogue() -> Catalogue:
                 {dataset: task.subsets(dataset) for dataset in task.datasets},
                 task.prompts,
                 available(task.metrics, name),
+                task.poolless,
+                partial(_asks, task),
             )
             for name, task in TASKS.items()
         },
@@ -38,3 +42,11 @@ def languages_of(tasks: Iterable[str]) -> dict[str, set[str]]:
             raise StudyError(f"--task {name}: no such task", nearest(name, TASKS))
         found[name] = {TASKS[name].language(subset) for subset in TASKS[name].subsets("release")}
     return found
+
+
+def _asks(task: Task, subset: str, prompt: str) -> bool:
+    try:
+        task.prompt_text(subset, prompt)
+    except NoWordError:
+        return False
+    return True

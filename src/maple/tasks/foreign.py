@@ -54,6 +54,7 @@ class ForeignTask:
 
     prompts: tuple[str, ...] = (OWN,)
     datasets: tuple[str, ...] = (OWN,)
+    poolless: tuple[str, ...] = ()
 
     def __init__(
         self, harness: Harness, name: str, language: str | None, n_shot: int, seed: int

@@ -52,7 +52,7 @@ class NativeTask:
         sets: subsets by dataset.
         read_scored: the scored items, in the release's order.
         read_pool: items that may serve as exemplars; None if the benchmark has none to spare.
-        poolless: datasets without exemplars, though others have them.
+        poolless: datasets without exemplars; all of them if there is no `read_pool`.
         alike: what an exemplar may not share with a scored item: its passage, or all its texts.
         remark: what a report must say about the items.
         untranslated, mended_by: see `protocols.Parallel`.
@@ -86,6 +86,8 @@ class NativeTask:
             f"{words}-{suffix}" if suffix else words for suffix in self.shapes for words in PROMPTS
         )
         self.datasets = tuple(self.sets)
+        if self.read_pool is None:
+            self.poolless = self.datasets
         self.stop = self.scoring.stop
         self.max_new_tokens = self.scoring.max_new_tokens
 
