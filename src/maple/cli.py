@@ -400,7 +400,9 @@ def sources(as_json: AsJson = False) -> None:
 def data_pull(
     study: StudyFile,
     to: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or one pulled before.")],
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder whose commits to keep; default out/<study>.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch all data of a study from the hub; the same command resumes. Then: --data DIR."""

@@ -66,7 +66,8 @@ def test_every_kind_of_damage_is_named_in_one_run(tmp_path: Path) -> None:
     pool = _write(tmp_path, "xcopa/data/sw/val.sw.jsonl", ["[]"])
     rows = [{"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}]
     source = _write(tmp_path, "multialpaca/es.jsonl", [*rows, {"instruction": 3, "output": "b"}])
-    _write(tmp_path, "notes/more.jsonl", [])
+    other = _write(tmp_path, "notes/more.jsonl", ["{}", "{"])
+    (tmp_path / "notes" / "table.csv").write_text("a,b", encoding="utf-8")
     _write(tmp_path, "README.md", [])
     found = _check(tmp_path)
     assert [problem.what for problem in found.problems] == [
@@ -76,6 +77,7 @@ def test_every_kind_of_damage_is_named_in_one_run(tmp_path: Path) -> None:
         f"{broken}:5: no field 'choice2'; it has 'premise', 'choice1', 'question', 'label', 'idx'",
         f"{pool}:1: expected a JSON object, got list",
         f"{source}:3: 'instruction' is 3, expected a string",
+        f"{other}:2: not JSON at column 2 (Expecting property name enclosed in double quotes)",
         f"{pool}: no line of it can be read",
     ]
     assert _states(found) == [
@@ -84,7 +86,7 @@ def test_every_kind_of_damage_is_named_in_one_run(tmp_path: Path) -> None:
         ("multialpaca", "spa_Latn", 2, None, "a part"),
     ]
     assert found.held[-1].remarks == ("1 rows without an output are left out",)
-    assert found.unread == ["notes/more.jsonl"]
+    assert found.unread == ["notes/more.jsonl", "notes/table.csv"]
 
 
 def test_questions_are_compared_over_languages(tmp_path: Path) -> None:
@@ -158,5 +160,9 @@ def test_the_real_files_are_sound(release_files: Path) -> None:
     states = {(one.name, one.subset): (one.items, one.state) for one in found.held}
     assert states["xcopa", "tha_Thai"] == (500, "whole")
     assert states["xquad", "zho_Hans"] == (1190, "whole")
+    assert states["xnli", "swh_Latn"] == (5010, "whole")
+    assert states["belebele", "tha_Thai"] == (900, "whole")
+    assert states["mlqa", "eng_Latn.eng_Latn"] == (1148, "whole")
+    assert states["xlsum", "tam_Taml"] == (100, "a part")
     assert states["multialpaca", "jpn_Jpan"] == (10191, "whole")
     assert "copa_en/train-en.jsonl" in found.unread

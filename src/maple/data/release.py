@@ -139,6 +139,21 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}:{line}: not UTF-8", "convert the file to UTF-8") from error
 
 
+def read_any(path: Path) -> None:
+    """Read a file of which nothing but its name is known, to see whether it is damaged.
+
+    Raises:
+        DataError: unreadable, a truncated archive; JSON or JSON lines by name, and broken.
+    """
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".jsonl"):
+        read_jsonl(path)
+    elif name.endswith(".json"):
+        _json(_content(path, str(path)), str(path))
+    else:
+        _content(path, str(path))
+
+
 def _content(path: Path, name: str) -> bytes:
     current().files.add(path)
     try:
@@ -157,8 +172,15 @@ def _content(path: Path, name: str) -> bytes:
 
 
 def _object(text: bytes, where: str) -> Mapping[str, object]:
+    value = _json(text, where)
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _json(text: bytes, where: str) -> object:
     try:
-        value = json.loads(text.decode("utf-8"))
+        value: object = json.loads(text.decode("utf-8"))
         if b"\\ud" in text.lower():  # half of an escaped pair can be read, and never written
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -177,8 +199,6 @@ def _object(text: bytes, where: str) -> Mapping[str, object]:
         raise DataError(
             f"{line}: not JSON at column {error.colno} ({error.msg})", "the file may be cut off"
         ) from error
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: expected a JSON object, got {type(value).__name__}")
     return value
 
 

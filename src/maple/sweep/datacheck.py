@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maple.data.pulled import Pulled, is_pulled, load
 from maple.data.reading import Reading, reading
-from maple.data.release import NoFilesError
+from maple.data.release import NoFilesError, read_any
 from maple.data.sizes import known
 from maple.data.sources import SOURCES
 from maple.errors import DataError, NoExemplarsError
@@ -69,7 +69,8 @@ class Found:
     Attributes:
         held: what the folder has, by task, dataset and subset.
         problems: everything that is wrong, each once.
-        unread: files that no task and no source reads, by path from the folder.
+        unread: files that no task and no source reads, by path from the folder; they were only
+            looked at for damage.
     """
 
     held: list[Held] = field(default_factory=list)
@@ -99,13 +100,13 @@ def check(folder: Path, on_step: OnStep) -> Found:
         for source, languages in _parts(pulled).items():
             for language in languages:
                 look.source(source, language)
+        if pulled is None:
+            found.unread = _unread(folder, read.files)
+            for name in found.unread:
+                look.file(folder / name)
         problems = [*(pulled.problems() if pulled else ()), *read.problems.values()]
         every = {problem.what: problem for problem in [*problems, *found.problems]}
         found.problems = list(every.values())
-    if pulled is None:
-        found.unread = _unread(folder, read.files)
-    elif not pulled.manifest.complete and not found.held:
-        return found
     if not found.held and not found.problems:
         raise DataError(
             f"{folder}: no task and no training source finds files of its own here",
@@ -175,6 +176,13 @@ class _Look:
             self._problem(error)
         size = known(name, "release", language)
         self._note(Held(name, "release", language, count, size.items, None, None, remarks))
+
+    def file(self, path: Path) -> None:
+        """A file that no task and no source reads: at least it should not be cut off."""
+        try:
+            read_any(path)
+        except DataError as error:
+            self._problem(error)
 
     def _tried(
         self,
