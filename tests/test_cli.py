@@ -148,6 +148,7 @@ def test_languages_are_filtered(tmp_path: Path) -> None:
     asked = ("languages", "--task", "xcopa", "--task", "xquad", "--spaced", "no")
     rows = json.loads(maple(*asked, "--json", folder=tmp_path).stdout)
     assert [row["key"] for row in rows] == ["tha_Thai", "zho_Hans"]
+    assert rows[1]["codes"]["xlsum"] == "chinese_simplified"
     shown = maple("languages", "Luo", folder=tmp_path).stdout
     assert "luo_Latn" in shown
     assert "unknown" in shown

@@ -345,7 +345,7 @@ def languages(
             "resource class": row.resource_class,
             "direction": row.direction,
             "spaced": row.spaced,
-            "in": sorted(row.codes),
+            **({"codes": dict(row.codes)} if as_json else {"in": sorted(row.codes)}),
         }
         for row in select(query, where, languages_of(task or ()))
     ]

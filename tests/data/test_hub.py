@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 
+import huggingface_hub.constants
 import huggingface_hub.file_download
 import pyarrow as pa
 import pytest
@@ -158,6 +159,13 @@ def test_refusals_are_named(hub: Hub, status: int, code: str, message: str) -> N
 def test_no_connection_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert "the connection to the hub failed" in _message(HubDataset("own/set"), "a")
+
+
+def test_a_hub_that_may_not_be_asked_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.put("own/set", {"a.jsonl": b"{}"})
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set" in _message(HubDataset("own/set"), "a.jsonl")
+    assert hub.requests == []
 
 
 def test_a_connection_lost_midway_is_taken_up_again(hub: Hub, quick: None) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from data.small_hub import CONVERTED, MAIN, Hub, jsonl_file, parquet_file
-from maple.data.pulled import MANIFEST, load
+from maple.data.pulled import MANIFEST, load, opened
 from maple.errors import DataError, StudyError
 from maple.store import Store
 from maple.study.config import Study
@@ -19,6 +22,7 @@ from maple.sweep import datacheck
 from maple.sweep.catalogue import catalogue
 from maple.sweep.plan import Plan, commit, make
 from maple.sweep.pull import pull
+from maple.tasks import TASKS
 
 
 def copa(idx: int, /, **changes: object) -> dict[str, Any]:
@@ -216,6 +220,39 @@ def test_an_interrupted_pull_goes_on(
     assert datacheck.check(folder, quiet).problems == []
 
 
+def _news() -> bytes:
+    """A release of XL-Sum: an archive with a file a split."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:bz2") as archive:
+        for split, n in (("test", 1), ("val", 2)):
+            row = {"id": f"n{n}", "text": f"Panjang {n}.", "summary": f"Singkat {n}."}
+            entry = tarfile.TarInfo(f"indonesian_{split}.jsonl")
+            entry.size = len(jsonl_file(row))
+            archive.addfile(entry, io.BytesIO(jsonl_file(row)))
+    return buffer.getvalue()
+
+
+def test_a_pulled_folder_remembers_what_the_hub_lacks(hub: Hub, tmp_path: Path) -> None:
+    raw = {"xlsum.py": b"", "data/indonesian_XLSum_v2.0.tar.bz2": _news()}
+    hub.put("csebuetnlp/xlsum", raw)  # without a converted branch
+    section = {"name": "xlsum", "subsets": ["id"], "n_shot": 1}
+    content = {
+        "name": "news",
+        "base": {"models": ["scripted:hash"]},
+        "evaluate": {"eval_bits": [16], "task": [section]},
+    }
+    folder = tmp_path / "data"
+    pull(validate(content, catalogue(), "test"), folder, {}, quiet)
+    task = TASKS["xlsum"]
+    expected = task.examples("release", "ind_Latn", None)
+    hub.requests.clear()
+    with opened(folder, {}) as (source, _):
+        assert task.examples("release", "ind_Latn", source) == expected
+    assert hub.requests == []
+    (held,) = datacheck.check(folder, quiet).held
+    assert (held.items, held.exemplars, held.state) == (1, 1, "a part")
+
+
 def test_what_cannot_be_fetched_is_named_at_once(filled: Hub, tmp_path: Path) -> None:
     del filled.repos["DAMO-NLP-MT/multialpaca"]
     filled.refused["google/xquad"] = (403, "GatedRepo")
@@ -246,6 +283,43 @@ def test_folders_that_cannot_be_pulled_into(filled: Hub, tmp_path: Path) -> None
     (tmp_path / "held" / MANIFEST).write_text('{"schema_version": 2}')
     with pytest.raises(DataError, match="not written by this version of maple data pull"):
         pull(study(), tmp_path / "held", {}, quiet)
+
+
+def test_one_pull_at_a_time_fills_a_folder(filled: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+
+    def again(_step: str) -> None:
+        with pytest.raises(DataError, match="another pull fills it"):
+            pull(study(), folder, {}, quiet)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull(study(), folder, {}, again)
+
+
+@pytest.mark.usefixtures("no_privileges")
+def test_folders_that_cannot_be_read(filled: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "closed" / "data"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0)
+    try:
+        with pytest.raises(DataError, match="ermission denied"):
+            pull(study(), folder, {}, quiet)
+        with pytest.raises(DataError, match="permission denied"):
+            datacheck.check(folder, quiet)
+    finally:
+        folder.parent.chmod(0o700)
+
+
+def test_a_full_disk_stops_a_pull(
+    filled: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"maple-data\.json: cannot be written \(No space left"):
+        pull(study(), tmp_path / "data", {}, quiet)
 
 
 def test_damage_to_a_pulled_folder_is_named(filled: Hub, tmp_path: Path) -> None:

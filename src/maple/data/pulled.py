@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maple import provenance
 from maple.data.reading import Mirror, Reading, Snapshot, reading
+from maple.data.release import exists
 from maple.errors import DataError
 
 MANIFEST = "maple-data.json"
@@ -129,11 +130,12 @@ class Pulled:
     def keep_file(self, repo: str, commit: str, name: str, path: Path) -> None:
         """See `data.reading.Mirror`."""
         key = _place(repo, commit, name)
-        content = path.read_bytes()
-        _write(self.folder / key, content)
-        self.manifest.files[key] = Copy(
-            bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
-        )
+        try:
+            with path.open("rb") as source:
+                digest, size = _write(self.folder / key, iter(lambda: source.read(_CHUNK), b""))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        self.manifest.files[key] = Copy(bytes=size, sha256=digest)
         self._sound.add(key)
         self.save()
 
@@ -154,7 +156,7 @@ class Pulled:
         Raises:
             DataError: it cannot be written.
         """
-        _write(self.folder / MANIFEST, self.manifest.model_dump_json(indent=1).encode() + b"\n")
+        _write(self.folder / MANIFEST, [self.manifest.model_dump_json(indent=1).encode(), b"\n"])
 
     def _problem(self, key: str) -> str | None:
         """What is wrong with a copy; each is read once."""
@@ -181,8 +183,12 @@ class Pulled:
 
 
 def is_pulled(folder: Path) -> bool:
-    """Whether a folder was made by `maple data pull`."""
-    return (folder / MANIFEST).is_file()
+    """Whether a folder was made by `maple data pull`.
+
+    Raises:
+        DataError: it cannot be looked into.
+    """
+    return exists(folder, MANIFEST)
 
 
 def load(folder: Path) -> Pulled:
@@ -266,7 +272,8 @@ def opened(
         hub), and what the command reads.
 
     Raises:
-        DataError: the pull has not finished, or its manifest cannot be read.
+        DataError: no such folder, or it cannot be looked into; the pull has not finished; its
+            manifest cannot be read.
     """
     mirror: Mirror | None = None
     if folder is not None and is_pulled(folder):
@@ -307,15 +314,20 @@ def _digest(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _write(path: Path, content: bytes) -> None:
-    """A file is there whole or not at all."""
+def _write(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
+    """Write a file, which is there whole or not at all; returns its `_digest`."""
     temporary = path.with_name(f".{path.name}.part")
+    digest, size = hashlib.sha256(), 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(content)
+            for chunk in chunks:
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+    return digest.hexdigest(), size

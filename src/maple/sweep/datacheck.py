@@ -87,10 +87,9 @@ def check(folder: Path, on_step: OnStep) -> Found:
         on_step: is told what is read next.
 
     Raises:
-        DataError: no such folder, or nothing in it that a task or a source could read.
+        DataError: no such folder, or it cannot be looked into; nothing in it that a task or a
+            source could read.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
     pulled = load(folder) if is_pulled(folder) else None
     found = Found()
     with reading(mirror=pulled, collect=True) as read:
