@@ -34,6 +34,13 @@ def test_prompts_are_the_golden_ones(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ROWS)
+def test_there_are_two_shapes_each_in_two_wordings(task: str) -> None:
+    one, other = TASKS[task].prompts[:2], TASKS[task].prompts[2:]
+    assert one == ("native", "english")
+    assert [name.partition("-")[0] for name in other] == ["native", "english"]
+
+
+@pytest.mark.parametrize("task", ROWS)
 def test_our_own_rows_pass_the_linter(task: str) -> None:
     assert len(ROWS[task]) == 10
     for prompt in TASKS[task].prompts:
