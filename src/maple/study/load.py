@@ -145,7 +145,11 @@ class _Names:
                 f"{key}.language: {task.name} knows the languages of its subsets",
                 f"only tasks named {FOREIGN}NAME take one",
             )
-        known = catalogue.tasks.get(task.name)
+        try:
+            known = catalogue.tasks.get(task.name)
+        except MapleError as error:
+            self._add(f"{key}.name: {error.what}", error.hint)
+            return task
         if known is None:
             self._unknown(f"{key}.name", "task", task.name, catalogue.tasks)
             return task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from maple.data.sources import SOURCES
@@ -16,18 +16,28 @@ from maple.tasks import TASKS
 def catalogue() -> Catalogue:
     """Every task with its datasets, subsets and prompts, and every source with its languages."""
     return Catalogue(
-        tasks={
-            name: KnownTask(
-                {dataset: task.subsets(dataset) for dataset in task.datasets},
-                task.prompts,
-                available(task.metrics, name),
-                task.poolless,
-                partial(_asks, task),
-            )
-            for name, task in TASKS.items()
-        },
-        sources={name: source.languages for name, source in SOURCES.items()},
+        tasks=_Tasks(), sources={name: source.languages for name, source in SOURCES.items()}
     )
+
+
+class _Tasks(Mapping[str, KnownTask]):
+    """Looks at a task when a study names it: other packages' tasks are not loaded before."""
+
+    def __getitem__(self, name: str) -> KnownTask:
+        task = TASKS[name]
+        return KnownTask(
+            {dataset: task.subsets(dataset) for dataset in task.datasets},
+            task.prompts,
+            available(task.metrics, name),
+            task.poolless,
+            partial(_asks, task),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TASKS)
+
+    def __len__(self) -> int:
+        return len(TASKS)
 
 
 def languages_of(tasks: Iterable[str]) -> dict[str, set[str]]:

@@ -95,7 +95,7 @@ def check(folder: Path, on_step: OnStep) -> Found:
     found = Found()
     with reading(mirror=pulled, collect=True) as read:
         look = _Look(None if pulled else folder, found, read, on_step)
-        for task, dataset, subsets in wanted(pulled):
+        for task, dataset, subsets in wanted(pulled, TASKS):
             look.task(task, dataset, subsets)
         for source, languages in _parts(pulled).items():
             for language in languages:
@@ -278,18 +278,20 @@ def _parallel_hint(task: Task) -> str:
     return task.mended_by if isinstance(task, Parallel) else "compare the file with its release"
 
 
-def wanted(pulled: Pulled | None) -> Iterator[tuple[Task, str, dict[str, bool]]]:
-    """Tasks with their subsets: what was pulled, or everything that there is."""
+def wanted(
+    pulled: Pulled | None, tasks: Mapping[str, Task]
+) -> Iterator[tuple[Task, str, dict[str, bool]]]:
+    """Those tasks with their subsets: what was pulled, or everything that there is."""
     if pulled is not None:
         chosen: dict[tuple[str, str], dict[str, bool]] = {}
         for one in pulled.manifest.tasks:
-            if one.dataset != _PACKAGED and one.task in TASKS:
+            if one.dataset != _PACKAGED and one.task in tasks:
                 subsets = chosen.setdefault((one.task, one.dataset), {})
                 subsets[one.subset] = subsets.get(one.subset, False) or one.pool
         for (name, dataset), subsets in sorted(chosen.items()):
-            yield TASKS[name], dataset, dict(sorted(subsets.items()))
+            yield tasks[name], dataset, dict(sorted(subsets.items()))
         return
-    for task in TASKS.values():
+    for task in tasks.values():
         for dataset in task.datasets:
             if dataset != _PACKAGED:
                 yield task, dataset, dict.fromkeys(task.subsets(dataset), True)

@@ -20,7 +20,7 @@ from maple.records import BaseModel, ChoiceResponse, Example, GenerateResponse
 from maple.study.config import FOREIGN, EvaluateSection
 from maple.sweep.asked import Asked, asked_of, bound, fixed_order
 from maple.sweep.datacheck import wanted
-from maple.tasks import TASKS
+from maple.tasks import OWN_TASKS
 from maple.tasks.harness import Harness
 
 _PACKAGED = "mini"
@@ -96,7 +96,7 @@ def of_study(
 
 
 def of_all(folder: Path | None, on_step: OnStep) -> list[Linted]:
-    """Look at every task, subset and prompt of `mini` and, if given, of a data folder.
+    """Look at every task of this package, with its subsets and prompts, in `mini` and a folder.
 
     Args:
         folder: release files, or what `maple data pull` made; subsets that it lacks are left out,
@@ -104,7 +104,7 @@ def of_all(folder: Path | None, on_step: OnStep) -> list[Linted]:
         on_step: is told what is read next.
     """
     found: list[Linted] = []
-    for task in TASKS.values():
+    for task in OWN_TASKS.values():
         for subset in task.subsets(_PACKAGED):
             found += _of_prompts(task, _PACKAGED, subset, None, on_step)
     if folder is None:
@@ -113,7 +113,7 @@ def of_all(folder: Path | None, on_step: OnStep) -> list[Linted]:
         raise DataError(f"--data {folder}: no such folder")
     pulled: Pulled | None = load(folder) if is_pulled(folder) else None
     with reading(mirror=pulled):
-        for task, dataset, subsets in wanted(pulled):
+        for task, dataset, subsets in wanted(pulled, OWN_TASKS):
             for subset in subsets:
                 source = folder if pulled is None else None
                 found += _of_prompts(task, dataset, subset, source, on_step)
