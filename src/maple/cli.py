@@ -110,7 +110,7 @@ def lint(
     from maple.sweep.lint import of_all
 
     if study is None:
-        found = of_all(data, lambda name: stderr.print(name, markup=False))
+        found = of_all(data, _step)
     else:
         found = of_study(_load(study), data)
     rows = [one.as_json() for one in found]
