@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maple.analysis import columns, frames
+from maple.analysis import columns, frames, rates
 from maple.errors import StoreError
 from maple.records import Failure
 from maple.store import PlanFile, Record, Store
@@ -50,7 +50,7 @@ def test_scores_carry_the_cluster_of_their_item(fake: Fake) -> None:
 
 
 def test_answers_say_how_generation_ended(fake: Fake) -> None:
-    found = frames.answers(fake.store, fake.plan)
+    found = rates.answers(fake.store, fake.plan)
     assert found.height == 6 * 3 - 1  # XQuAD only, without the failed cell
     base = found.row(
         by_predicate=pl.col("eval_id") == fake.cell("xquad", "eng_Latn", None, 4), named=True
@@ -87,7 +87,7 @@ def test_an_empty_store_is_all_pending(tmp_path: Path) -> None:
     store, plan = Store(tmp_path), planned()
     assert set(frames.cells(store, plan)["status"]) == {"pending"}
     assert frames.scores(store, plan).is_empty()
-    assert frames.answers(store, plan).is_empty()
+    assert rates.answers(store, plan).is_empty()
     assert frames.curves(store, plan).is_empty()
     assert set(frames.training(store, plan)["status"]) == {"pending"}
 

@@ -19,6 +19,7 @@ TABLES = {
     "choice_responses": schemas.CHOICE_RESPONSES,
     "generate_responses": schemas.GENERATE_RESPONSES,
     "scores": schemas.SCORES,
+    "prompt_sizes": schemas.PROMPT_SIZES,
     "index": schemas.INDEX,
 }
 CHOICE = Example("x-1", "x", {"premise": "नमस्ते", "b": ""}, (" a", " ä"), 0)

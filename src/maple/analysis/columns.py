@@ -95,14 +95,47 @@ SCORES: Columns = (
     Column("score", _FLOAT, "0 to 1"),
 )
 
+
+def _rate(name: str, doc: str) -> Columns:
+    """A share of answers and its interval."""
+    return (
+        Column(name, _FLOAT, f"{doc}, 0 to 1"),
+        Column(
+            f"{name}_low", _FLOAT, "lower end of its 95 % interval; null at 0, 1 or one cluster"
+        ),
+        Column(f"{name}_high", _FLOAT, "upper end"),
+    )
+
+
 ANSWERS: Columns = (
     Column("eval_id", _TEXT, "eval cell with generated answers"),
+    Column("task", _TEXT, "benchmark"),
+    Column("subset", _TEXT, "one evaluation set of the benchmark"),
     Column("n", _INT, "answers"),
-    Column("empty", _FLOAT, "share of answers without a visible character, 0 to 1"),
+    *_rate("empty", "share of answers without a visible character"),
+    *_rate("unparsed", "share with visible characters but no letter or digit: nothing to score"),
     Column("eos", _FLOAT, "share ended by the model's end marker, 0 to 1"),
     Column("stop", _FLOAT, "share ended by a stop string, 0 to 1"),
-    Column("length", _FLOAT, "share cut at max_new_tokens, 0 to 1"),
+    *_rate("length", "share cut at max_new_tokens"),
     Column("mean_tokens", _FLOAT, "generated tokens an answer, end marker included"),
+    Column("identified", _INT, "answers whose language could be told; null before it was tried"),
+    *_rate("wrong_language", "share of the identified ones that are in another language"),
+)
+
+PROMPTS: Columns = (
+    Column("task", _TEXT, "benchmark"),
+    Column("subset", _TEXT, "one evaluation set of the benchmark"),
+    Column("language", _TEXT, "key of the language asked in"),
+    Column("prompt", _TEXT, "name of the prompt"),
+    Column("base_name", _TEXT, "base model whose tokenizer it is, as the study names it"),
+    Column("tokenizer", _TEXT, "hash of the tokenizer's files"),
+    Column("items", _INT, "items, without exemplars"),
+    Column("tokens", _INT, "tokens of their prompts, special ones not counted"),
+    Column("words", _INT, "words by the tokeniser that ROUGE uses"),
+    Column("word", _TEXT, "what a word is in that language"),
+    Column("tokens_per_word", _FLOAT, "tokens / words"),
+    Column("tokens_per_character", _FLOAT, "tokens / code points"),
+    Column("tokens_per_byte", _FLOAT, "tokens / UTF-8 bytes"),
 )
 
 TRAINING: Columns = (

@@ -12,13 +12,13 @@ from typing import cast
 import polars as pl
 
 from maple.analysis.columns import (
-    ANSWERS,
     CELLS,
     CURVES,
     SCORES,
     TRAINING,
     frame,
 )
+from maple.analysis.rates import has_answers
 from maple.errors import StoreError
 from maple.records import EvalCell, TrainCell
 from maple.store import PlanFile, Record, Store
@@ -112,7 +112,7 @@ def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
     schema = {column.name: column.dtype for column in SCORES}
     found = [pl.DataFrame(schema=schema)]
     items: dict[str, pl.DataFrame] = {}
-    done = {name: _has_answers(store.eval_record(name, cell)) for name, cell in plan.evals.items()}
+    done = {name: has_answers(store.eval_record(name, cell)) for name, cell in plan.evals.items()}
     for score_id, score in plan.scores.items():
         table = store.scores(score_id, score) if done[score.eval_id] else None
         if table is None:
@@ -138,35 +138,6 @@ def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
             ).select(*schema)
         )
     return pl.concat(found)
-
-
-def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
-    """How the generated answers of each eval cell ended: a check on every score.
-
-    Returns:
-        Columns ANSWERS; no row for choice tasks, which generate nothing.
-
-    Raises:
-        StoreError: a file cannot be read.
-    """
-    rows: list[Row] = []
-    for eval_id, cell in plan.evals.items():
-        if cell.decoding == "choices" or not _has_answers(store.eval_record(eval_id, cell)):
-            continue
-        table = store.finished(eval_id, cell).slice(0, plan.limit).to_pylist()
-        if not table:
-            continue
-        reasons = [row["stop_reason"] for row in table]
-        rows.append(
-            {
-                "eval_id": eval_id,
-                "n": len(table),
-                "empty": sum(not row["text"].strip() for row in table) / len(table),
-                **{name: reasons.count(name) / len(table) for name in ("eos", "stop", "length")},
-                "mean_tokens": sum(row["n_tokens"] for row in table) / len(table),
-            }
-        )
-    return frame(ANSWERS, rows)
 
 
 def training(store: Store, plan: PlanFile) -> pl.DataFrame:
@@ -275,8 +246,3 @@ def _unscored(state: Row, record: Record | None) -> Row:
 def _cost(record: Record | None) -> Row:
     cost = record.cost if record is not None else None
     return {name: getattr(cost, name, None) for name in _COST_FIELDS}
-
-
-def _has_answers(record: Record | None) -> bool:
-    """Whether answers are finished: all, or those before more were asked for in vain."""
-    return record is not None and bool(record.n)

@@ -33,8 +33,7 @@ class Extra:
         name: as score cells have it.
         beside: the task's own metric that shows that this one is for it, too.
         protocol: what a report calls its rules.
-        text: scores a parsed answer; None for `PMI`, which scores choices.
-        first_line: the answer is the completion's first line, not all of it.
+        text: scores a completion's first line, as the tasks do; None for `PMI`.
         knows: whether it has rules for a language.
         version: of the metric.
     """
@@ -43,7 +42,6 @@ class Extra:
     beside: str
     protocol: str
     text: _Text | None = None
-    first_line: bool = True
     knows: Callable[[str], bool] = lambda _language: True
     version: int = 1
 
@@ -70,9 +68,7 @@ class Extra:
             return _by_pmi(example, response)
         if not isinstance(response, GenerateResponse):
             raise TypeError(f"{self.name} is scored from generate responses")
-        answer = response.text.strip()
-        if self.first_line:
-            answer = answer.partition("\n")[0].strip()
+        answer = response.text.strip().partition("\n")[0].strip()
         return self.text(answer, example.golds, language, task)
 
 
@@ -193,7 +189,6 @@ _TABLE = (
             kind,
             "rouge-score's default tokenizer (a-z and 0-9), F-measure, no stemming",
             _rouge_english(kind),
-            first_line=False,
         )
         for kind in ROUGE
     ),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from maple.errors import DataError
 from maple.evaluate.extra import EXTRAS
+from maple.metrics import identify
 from maple.protocols import Task
 from maple.records import ChoiceResponse, EvalCell, Example, GenerateResponse
 
@@ -16,13 +17,14 @@ def score(
     metric: str,
     examples: Mapping[str, Example],
     rows: Sequence[Mapping[str, object]],
-) -> list[float]:
+) -> Sequence[float | None]:
     """One score a response, in the order of `rows`.
 
     Args:
         task: the cell's task.
         cell: where the responses come from.
-        metric: one of the task's metrics, or of `extra.EXTRAS`.
+        metric: one of the task's metrics, or of `extra.EXTRAS`, or `identify.LANGUAGE`, which
+            gives None where the language of an answer cannot be told.
         examples: the subset's items by id.
         rows: the stored responses (schemas CHOICE_RESPONSES or GENERATE_RESPONSES).
 
@@ -32,6 +34,8 @@ def score(
     scores: list[float] = []
     extra = None if metric in task.metrics else EXTRAS.get(metric)
     language = task.answer_language(cell.subset)
+    if metric == identify.LANGUAGE:
+        return [identify.probability(str(row["text"]), language) for row in rows]
     for row in rows:
         example = examples.get(str(row["example_id"]))
         if example is None:

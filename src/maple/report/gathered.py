@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maple.analysis import frames
+from maple.analysis import frames, rates
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell, ScoreCell
@@ -79,6 +79,7 @@ class Gathered:
     training: pl.DataFrame
     curves: pl.DataFrame
     answers: pl.DataFrame
+    prompts: pl.DataFrame
     statuses: dict[str, str]
     unscored: frozenset[tuple[str, str]]
     answered: frozenset[str]
@@ -136,7 +137,8 @@ def gather(store: Store) -> Gathered:
         answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
         training=frames.training(store, plan),
         curves=frames.curves(store, plan),
-        answers=frames.answers(store, plan),
+        answers=rates.answers(store, plan),
+        prompts=rates.prompts(store, plan),
         results=found,
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=_tables(plan),

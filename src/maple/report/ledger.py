@@ -1,4 +1,4 @@
-"""The smaller tables: adapters, cost, how answers ended, failures, where numbers come from."""
+"""The smaller tables: adapters, cost, failures, where numbers come from."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def adapters(gathered: Gathered) -> Grid | None:
         cell = gathered.plan.train[row["train_id"]]
         rows.append(
             (
-                _with_base(gathered, cell.base_name, labels.train_label(cell)),
+                with_base(gathered, cell.base_name, labels.train_label(cell)),
                 row["status"],
                 "–" if row["lora_alpha"] is None else f"{row['lora_alpha']:g}",
                 labels.count(row["trainable_parameters"]),
@@ -97,7 +97,7 @@ def cost(gathered: Gathered) -> Grid | None:
         outcome = trained.outcome if trained is not None else None
         rows.append(
             (
-                _with_base(gathered, line.base_name, line.label),
+                with_base(gathered, line.base_name, line.label),
                 labels.seconds(train_cost.seconds if train_cost is not None else None),
                 labels.megabytes(train_cost.peak_bytes if train_cost is not None else None),
                 labels.megabytes(outcome.adapter_bytes if outcome is not None else None),
@@ -125,47 +125,6 @@ def cost(gathered: Gathered) -> Grid | None:
     )
     unknown = [f"Energy unknown: {reason}." for reason in sorted(reasons)]
     return Grid("Time, memory and energy of each row", columns, tuple(rows), (note, *unknown))
-
-
-def endings(gathered: Gathered) -> Grid | None:
-    """How generated answers ended, over all languages of a row; None without generation."""
-    found = {row["eval_id"]: row for row in gathered.answers.iter_rows(named=True)}
-    rows = []
-    for task, line, subsets in _generated(gathered):
-        parts = [(subsets[subset], found[name]) for subset, name in line if name in found]
-        if not parts:
-            continue
-        n = sum(row["n"] for _, row in parts)
-        shares = {
-            name: sum(row[name] * row["n"] for _, row in parts) / n
-            for name in ("empty", "eos", "stop", "length", "mean_tokens")
-        }
-        worst, most = max(parts, key=lambda part: part[1]["empty"])
-        rows.append(
-            (
-                task,
-                labels.count(n),
-                labels.percent(shares["empty"]),
-                f"{worst}, {labels.percent(most['empty'])}" if most["empty"] else "–",
-                labels.percent(shares["eos"]),
-                labels.percent(shares["stop"]),
-                labels.percent(shares["length"]),
-                f"{shares['mean_tokens']:.1f}",
-            )
-        )
-    if not rows:
-        return None
-    columns = (
-        "task and cell",
-        "answers",
-        "empty",
-        "most empty in",
-        "ended by itself",
-        "stop string",
-        "cut at the limit",
-        "tokens an answer",
-    )
-    return Grid("How generated answers ended", columns, tuple(rows))
 
 
 def failures(gathered: Gathered) -> tuple[FailureView, ...]:
@@ -238,7 +197,7 @@ def bases(gathered: Gathered) -> Grid:
 def identifiers(gathered: Gathered) -> Grid:
     """Which folder of the store belongs to which train cell."""
     rows = tuple(
-        (_with_base(gathered, cell.base_name, labels.train_label(cell)), name)
+        (with_base(gathered, cell.base_name, labels.train_label(cell)), name)
         for name, cell in gathered.plan.train.items()
     )
     return Grid("Train cells", ("cell", "id"), rows)
@@ -264,21 +223,6 @@ def all_lines(gathered: Gathered) -> list[Line]:
     return lines
 
 
-def _generated(
-    gathered: Gathered,
-) -> list[tuple[str, Sequence[tuple[str, str]], dict[str, str]]]:
-    return [
-        (
-            f"{table.title}: {_with_base(gathered, line.base_name, line.label)}",
-            tuple(line.evals.items()),
-            table.subsets,
-        )
-        for table in gathered.tables
-        if table.primary and table.setting.decoding != "choices"
-        for line in table.lines
-    ]
-
-
 def _record_label(gathered: Gathered, record: Record) -> str:
     if isinstance(record.cell, TrainCell):
         cell = record.cell
@@ -287,7 +231,7 @@ def _record_label(gathered: Gathered, record: Record) -> str:
         asked = _asked(gathered, record.cell)
         cell = gathered.plan.train[asked.train_id]
         label = labels.cell_label(cell, asked.eval_bits)
-    return _with_base(gathered, cell.base_name, label)
+    return with_base(gathered, cell.base_name, label)
 
 
 def _where(gathered: Gathered, record: Record) -> str:
@@ -302,7 +246,8 @@ def _asked(gathered: Gathered, cell: EvalCell | ScoreCell) -> EvalCell:
     return cell if isinstance(cell, EvalCell) else gathered.plan.evals[cell.eval_id]
 
 
-def _with_base(gathered: Gathered, base: str, label: str) -> str:
+def with_base(gathered: Gathered, base: str, label: str) -> str:
+    """A label with the base's name in front, where the study has several."""
     return label if len(gathered.plan.bases) == 1 else f"{base}: {label}"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from maple.report import csvs, figures, ledger, sentences
+from maple.report import csvs, figures, ledger, rates, sentences
 from maple.report.figures import Figure
 from maple.report.gathered import Gathered, gather
 from maple.report.samples import SampleView, samples
@@ -89,7 +89,9 @@ def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -
         adapters=ledger.adapters(gathered),
         curves=curves,
         cost=ledger.cost(gathered),
-        endings=ledger.endings(gathered),
+        endings=rates.endings(gathered),
+        rates=rates.rates(gathered),
+        fertility=rates.fertility(gathered),
         failures=ledger.failures(gathered),
         provenance=ledger.provenance(gathered),
         bases=ledger.bases(gathered),

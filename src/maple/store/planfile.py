@@ -24,6 +24,7 @@ class PlanFile(Section):
             stood for stays what it stands for.
         limit: items a subset; None for all.
         train, evals, scores: every cell by id, in working order.
+        checks: score cells that describe answers instead of grading them: their language.
         rescored: by task, metrics that `maple rescore` has added to those of the study.
         prompts: names of the prompts that an eval cell stands for, where they are several with
             the same words: "native" and "english" in English.
@@ -44,6 +45,7 @@ class PlanFile(Section):
     train: dict[str, TrainCell]
     evals: dict[str, EvalCell]
     scores: dict[str, ScoreCell]
+    checks: dict[str, ScoreCell] = {}
     rescored: dict[str, tuple[str, ...]] = {}
     prompts: dict[str, tuple[str, ...]] = {}
     primary_metrics: dict[str, str]

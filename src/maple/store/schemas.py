@@ -57,6 +57,12 @@ GENERATE_RESPONSES = pa.schema(
         *_PROMPT,
     ]
 )
+PROMPT_SIZES = pa.schema(
+    [
+        pa.field("example_id", _TEXT),
+        *(pa.field(name, pa.int32()) for name in ("n_tokens", "n_words", "n_chars", "n_bytes")),
+    ]
+)
 SCORES = pa.schema([pa.field("example_id", _TEXT), pa.field("score", pa.float64())])
 INDEX = pa.schema(
     [

@@ -78,6 +78,27 @@ class Store:
         """How many examples `items` holds, from its footer alone."""
         return files.count_rows(self.items_path(task, subset, content))
 
+    def put_prompt_sizes(
+        self, cell: EvalCell, tokenizer: str, rows: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Store how long the prompts of a cell's items are, the same for all cells that ask them.
+
+        Args:
+            cell: names items and prompt.
+            tokenizer: hash of the tokenizer that counted the tokens.
+            rows: of schema PROMPT_SIZES, in item order, exemplars not counted.
+        """
+        table = pa.Table.from_pylist(list(rows), schema=schemas.PROMPT_SIZES)
+        about = {"task": cell.task, "subset": cell.subset, "items": cell.items}
+        about |= {"prompt": cell.prompt_hash, "tokenizer": tokenizer}
+        path = self._prompts_path(cell, tokenizer)
+        files.write_table(path, schemas.with_metadata(table, about))
+
+    def prompt_sizes(self, cell: EvalCell, tokenizer: str) -> pa.Table | None:
+        """A table of PROMPT_SIZES; None where nobody has counted."""
+        path = self._prompts_path(cell, tokenizer)
+        return files.read_table(path, schemas.PROMPT_SIZES) if path.exists() else None
+
     def put_rows(self, source: str, content: str, rows: Sequence[InstructionRow]) -> None:
         """Store training rows once, under the hash of their content."""
         path = self.items_path("sources", source, content)
@@ -239,12 +260,13 @@ class Store:
         score_id: str,
         cell: ScoreCell,
         example_ids: Sequence[str],
-        scores: Sequence[float],
+        scores: Sequence[float | None],
         content: str | None,
     ) -> None:
         """Write one metric's score of each example; an earlier failure is over with it.
 
         Args:
+            scores: null where a check of the language cannot tell.
             content: of the responses that were scored.
         """
         table = pa.table([list(example_ids), list(scores)], schema=schemas.SCORES)
@@ -310,6 +332,10 @@ class Store:
         files.write_table(
             self.root / "index.parquet", pa.Table.from_pylist(rows, schema=schemas.INDEX)
         )
+
+    def _prompts_path(self, cell: EvalCell, tokenizer: str) -> Path:
+        name = _short(content_hash([cell.items, cell.prompt_hash, tokenizer]))
+        return self.root / "items" / cell.task / cell.subset / "prompts" / f"{name}.parquet"
 
     def _put_responses(self, eval_id: str, cell: EvalCell, table: pa.Table) -> None:
         about: dict[str, object] = {"eval_id": eval_id, "cell": dataclasses.asdict(cell)}

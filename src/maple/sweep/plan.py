@@ -15,13 +15,13 @@ from maple.models import files
 from maple.models.adapter_files import WEIGHTS_FILE
 from maple.prompts.literals import reviewed
 from maple.protocols import Task
-from maple.records import EvalCell, EvalWork, Server, TrainWork, Unit
+from maple.records import EvalCell, EvalWork, ScoreCell, Server, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
 from maple.study.config import FOREIGN, Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
-from maple.sweep.added import beside
+from maple.sweep.added import beside, language_checks
 from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
 from maple.sweep.external import METHOD as EXTERNAL
 from maple.sweep.external import adapter_cell, bring_in
@@ -48,6 +48,11 @@ class Plan:
     locks: Mapping[str, str]
     adapter: Path | None
     rescored: Mapping[str, tuple[str, ...]]
+
+    @property
+    def checks(self) -> Mapping[str, ScoreCell]:
+        """Score cells that describe answers instead of grading them, by id."""
+        return language_checks(self.grid.evals)
 
     @property
     def neutral(self) -> frozenset[str]:
@@ -108,7 +113,7 @@ def make(
         study, trained, [asked.subset for asked in checked.asked], engines, checked.shortened
     )
     rescored = dict(earlier.rescored) if earlier else {}
-    added, _ = beside(cells.evals, _languages(checked), rescored)
+    added, _ = beside(cells.evals, rescored)
     cells = replace(cells, scores={**cells.scores, **added})
     if limit is None and study.evaluate is not None:
         limit = study.evaluate.limit
@@ -403,6 +408,7 @@ def _file(plan: Plan) -> PlanFile:
         train=dict(plan.grid.train),
         evals=dict(plan.grid.evals),
         scores=dict(plan.grid.scores),
+        checks=dict(plan.checks),
         rescored=dict(plan.rescored),
         prompts=dict(plan.grid.prompts),
         primary_metrics=dict(sorted((one.task.name, one.task.primary_metric) for one in asked)),

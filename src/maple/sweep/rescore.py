@@ -50,7 +50,7 @@ def rescore(store: Store, names: Sequence[str]) -> Rescored:
     if plan is None:
         raise StoreError(f"{store.root}: has no plan.json, so there is nothing to score")
     asked = _by_task(plan, names)
-    cells, left_out = beside(plan.evals, plan.languages, asked)
+    cells, left_out = beside(plan.evals, asked)
     kept = {task: tuple(name for name in found if name != PMI) for task, found in asked.items()}
     rescored = {
         task: tuple(dict.fromkeys((*plan.rescored.get(task, ()), *kept.get(task, ()))))

@@ -11,6 +11,7 @@ from maple import provenance
 from maple.errors import DataError, MapleError
 from maple.evaluate.extra import PMI
 from maple.evaluate.scores import score
+from maple.metrics.identify import LANGUAGE
 from maple.protocols import Executor, Task
 from maple.records import EvalCell, Failure, ScoreCell, TrainCell, Unit
 from maple.store import Record, Store
@@ -94,7 +95,7 @@ def score_missing(plan: Plan, store: Store, failed: dict[str, str]) -> int:
         for name, cell in plan.grid.scores.items()
         if cell.metric != PMI or store.count_neutral(cell.eval_id, evals[cell.eval_id])
     }
-    return score_cells(store, evals, wanted, plan.task, failed)
+    return score_cells(store, evals, {**wanted, **plan.checks}, plan.task, failed)
 
 
 def score_cells(
@@ -114,7 +115,7 @@ def score_cells(
         failed: as for `score_missing`.
 
     Returns:
-        The number of score cells written.
+        The number of score cells written, checks of the language not counted.
     """
     metrics: dict[str, dict[str, ScoreCell]] = {}
     for name, cell in wanted.items():
@@ -163,7 +164,7 @@ def _score_cell(
             continue
         ids = [row["example_id"] for row in rows]
         store.put_scores(name, cell, ids, scores, content)
-        written += 1
+        written += cell.metric != LANGUAGE
     return written
 
 

@@ -15,6 +15,7 @@ from maple.errors import MapleError
 from maple.evaluate import invariance
 from maple.evaluate.fitting import fit
 from maple.evaluate.responses import Asked, Part, answer, ask, neutral
+from maple.evaluate.sizes import prompt_sizes
 from maple.models.adapter_files import check_adapter
 from maple.models.files import SCRIPTED
 from maple.prompts import training
@@ -154,6 +155,7 @@ class _Worker:
         load_seconds = self._base.ensure_model()
         model = self._base.model
         proof = model.proof(adapter)
+        self._measure(cell, model, rendered, proof.bos_count)
         asked, shortened = self._fitted(cell, model, rendered)
         noise = self._noise_floor(model, adapter, cell, asked)
         meter = provenance.Meter()
@@ -179,6 +181,13 @@ class _Worker:
             exemplar_ids=asked.exemplar_ids,
             shortened=shortened,
         )
+
+    def _measure(self, cell: EvalCell, model: LanguageModel, asked: Asked, marks: int) -> None:
+        """Store the sizes of the prompts, unless another cell has, of as many items."""
+        tokenizer = self._unit.base.tokenizer
+        known = self._store.prompt_sizes(cell, tokenizer)
+        if known is None or known.num_rows < len(asked.examples):
+            self._store.put_prompt_sizes(cell, tokenizer, prompt_sizes(model, asked, marks))
 
     def _fitted(
         self, cell: EvalCell, model: LanguageModel, rendered: Asked

@@ -1,0 +1,144 @@
+"""What stands beside the scores: how answers ended, rates by language, tokens of the prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maple.report import labels
+from maple.report.gathered import Gathered
+from maple.report.ledger import Grid, with_base
+
+_RATES = (
+    "Empty: no visible character. Unparsed: visible characters, but no letter or digit. Wrong "
+    "language: of the answers whose language could be told, those that are "
+    "probably in another one; short answers and languages that the identifier does not know are "
+    "unknown."
+)
+
+
+def endings(gathered: Gathered) -> Grid | None:
+    """How generated answers ended, over all languages of a row; None without generation."""
+    found = {row["eval_id"]: row for row in gathered.answers.iter_rows(named=True)}
+    rows = []
+    for task, line, subsets in _generated(gathered):
+        parts = [(subsets[subset], found[name]) for subset, name in line if name in found]
+        if not parts:
+            continue
+        n = sum(row["n"] for _, row in parts)
+        shares = {
+            name: sum(row[name] * row["n"] for _, row in parts) / n
+            for name in ("empty", "unparsed", "eos", "stop", "length", "mean_tokens")
+        }
+        told = sum(row["identified"] or 0 for _, row in parts)
+        wrong = sum((row["wrong_language"] or 0) * (row["identified"] or 0) for _, row in parts)
+        worst, most = max(parts, key=lambda part: part[1]["empty"])
+        rows.append(
+            (
+                task,
+                labels.count(n),
+                labels.percent(shares["empty"]),
+                f"{worst}, {labels.percent(most['empty'])}" if most["empty"] else "–",
+                labels.percent(shares["unparsed"]),
+                labels.percent(shares["eos"]),
+                labels.percent(shares["stop"]),
+                labels.percent(shares["length"]),
+                f"{shares['mean_tokens']:.1f}",
+                labels.percent(wrong / told) if told else "–",
+                labels.count(n - told),
+            )
+        )
+    if not rows:
+        return None
+    columns = (
+        "task and cell",
+        "answers",
+        "empty",
+        "most empty in",
+        "unparsed",
+        "ended by itself",
+        "stop string",
+        "cut at the limit",
+        "tokens an answer",
+        "wrong language",
+        "language unknown",
+    )
+    return Grid("How generated answers ended", columns, tuple(rows), (_RATES,))
+
+
+def rates(gathered: Gathered) -> Grid | None:
+    """The rates of every language of a row, with intervals; None without generation."""
+    found = {row["eval_id"]: row for row in gathered.answers.iter_rows(named=True)}
+    rows = tuple(
+        (
+            f"{task}, {subsets[subset]}",
+            labels.count(row["n"]),
+            *(_rate(row, name) for name in ("empty", "unparsed", "length", "wrong_language")),
+            labels.count(None if row["identified"] is None else row["n"] - row["identified"]),
+        )
+        for task, line, subsets in _generated(gathered)
+        for subset, name in line
+        if (row := found.get(name)) is not None
+    )
+    if not rows:
+        return None
+    columns = (
+        "task, cell and language",
+        "answers",
+        "empty",
+        "unparsed",
+        "cut at the limit",
+        "wrong language",
+        "language unknown",
+    )
+    return Grid("Rates by language", columns, rows, (_RATES,))
+
+
+def fertility(gathered: Gathered) -> Grid | None:
+    """Tokens per word, character and byte of the prompts; None where nobody has counted."""
+    rows = tuple(
+        (
+            with_base(gathered, row["base_name"], f"{row['task']}, {row['subset']}"),
+            row["prompt"],
+            labels.count(row["items"]),
+            labels.count(row["tokens"]),
+            *(
+                "–" if row[f"tokens_per_{unit}"] is None else f"{row[f'tokens_per_{unit}']:.2f}"
+                for unit in ("word", "character", "byte")
+            ),
+            row["word"],
+        )
+        for row in gathered.prompts.iter_rows(named=True)
+    )
+    if not rows:
+        return None
+    columns = ("subset", "prompt", "items", "tokens", "a word", "a character", "a byte", "word")
+    note = (
+        "Prompts of the items without exemplars, special tokens not counted. Words of different "
+        "kinds do not compare; bytes do, but scripts differ in bytes a letter."
+    )
+    return Grid("Tokens per word, character and byte", columns, rows, (note,))
+
+
+def _rate(row: Mapping[str, Any], name: str) -> str:
+    """ "2.5 % [0.8, 4.9]"; a dash where there was nothing to count."""
+    share, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+    if share is None:
+        return "–"
+    interval = "" if low is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return labels.percent(share) + interval
+
+
+def _generated(
+    gathered: Gathered,
+) -> list[tuple[str, Sequence[tuple[str, str]], dict[str, str]]]:
+    return [
+        (
+            f"{table.title}: {with_base(gathered, line.base_name, line.label)}",
+            tuple(line.evals.items()),
+            table.subsets,
+        )
+        for table in gathered.tables
+        if table.primary and table.setting.decoding != "choices"
+        for line in table.lines
+    ]

@@ -1,0 +1,104 @@
+"""Rates beside scores: what is counted, of how many, with which interval."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from maple.analysis import columns, rates
+from maple.records import GenerateResponse, ScoreCell
+from maple.store.schemas import generate_row
+from report.fake_store import COST, Fake, filled
+
+
+@pytest.fixture
+def answered(tmp_path: Path) -> tuple[Fake, str]:
+    """A store, and the cell of it whose 40 answers a test writes."""
+    fake = filled(tmp_path)
+    return fake, fake.cell("xquad", "eng_Latn", 8, 4)
+
+
+def _answer(fake: Fake, name: str, texts: list[str]) -> dict[str, object]:
+    """The row of `rates.answers` for these answers."""
+    cell = fake.plan.evals[name]
+    fake.store.eval_path(name, cell).unlink()
+    items = fake.store.items(cell.task, cell.subset, cell.items)
+    rows = [
+        generate_row(
+            item, GenerateResponse(text, "length" if len(text) > 9 else "stop", 3, 9, (), ())
+        )
+        for item, text in zip(items, texts, strict=True)
+    ]
+    fake.store.put_part(name, cell, 0, rows, COST)
+    fake.store.join_parts(name, cell, [item.example_id for item in items])
+    fake.store.drop_parts(name, cell)
+    return _row(fake, name)
+
+
+def _row(fake: Fake, name: str) -> dict[str, object]:
+    found = rates.answers(fake.store, fake.plan)
+    assert found.columns == [column.name for column in columns.ANSWERS]
+    return found.row(by_predicate=pl.col("eval_id") == name, named=True)
+
+
+def test_what_is_counted(answered: tuple[Fake, str]) -> None:
+    fake, name = answered
+    # Four items share a passage. Eight answers are empty, four have no letter, ten are cut.
+    texts = ["", " \n", "…", "ok"] * 4 + ["-cut at the end"] * 10 + ["fine"] * 14
+    row = _answer(fake, name, texts)
+    assert (row["n"], row["empty"], row["unparsed"]) == (40, 8 / 40, 4 / 40)
+    assert (row["length"], row["stop"], row["eos"]) == (10 / 40, 30 / 40, 0.0)
+    for rate in ("empty", "unparsed", "length"):
+        low, high = row[f"{rate}_low"], row[f"{rate}_high"]
+        assert isinstance(low, float)
+        assert isinstance(high, float)
+        assert 0 <= low < row[rate] < high <= 1  # type: ignore[operator]
+    assert row["identified"] is None
+    assert row["wrong_language"] is None
+
+
+def test_no_interval_where_nothing_happened_or_everything(answered: tuple[Fake, str]) -> None:
+    fake, name = answered
+    row = _answer(fake, name, ["fine"] * 40)
+    assert (row["empty"], row["empty_low"], row["empty_high"]) == (0.0, None, None)
+    assert (row["stop"], row["length"]) == (1.0, 0.0)
+    row = _answer(fake, name, [""] * 40)
+    assert (row["empty"], row["empty_low"], row["unparsed"]) == (1.0, None, 0.0)
+
+
+def test_the_language_of_the_answers_that_could_be_told(answered: tuple[Fake, str]) -> None:
+    fake, name = answered
+    check = ScoreCell(name, "language", 1, "by hand")
+    fake = replace(fake, plan=fake.plan.model_copy(update={"checks": {"c": check}}))
+    assert _row(fake, name)["identified"] is None  # not tried yet
+    cell = fake.plan.evals[name]
+    ids = [item.example_id for item in fake.store.items(cell.task, cell.subset, cell.items)]
+    fake.store.put_scores("c", check, ids, [None] * 20 + [0.99, 0.5, 0.49, 0.0] * 5, None)
+    row = _row(fake, name)
+    assert (row["identified"], row["wrong_language"]) == (20, 10 / 20)
+    assert row["wrong_language_low"] == row["wrong_language_high"] == 0.5  # alike in all passages
+    fake.store.put_scores("c", check, ids, [None] * 40, None)
+    row = _row(fake, name)
+    assert (row["identified"], row["wrong_language"]) == (0, None)
+
+
+def test_tokens_per_word_character_and_byte(tmp_path: Path) -> None:
+    fake = filled(tmp_path)
+    assert rates.prompts(fake.store, fake.plan).is_empty()
+    cell = fake.plan.evals[fake.cell("xcopa", "arb_Arab", None, 4)]
+    sizes = [
+        {"example_id": "a", "n_tokens": 12, "n_words": 4, "n_chars": 20, "n_bytes": 40},
+        {"example_id": "b", "n_tokens": 8, "n_words": 4, "n_chars": 20, "n_bytes": 40},
+    ]
+    fake.store.put_prompt_sizes(cell, "sha256:bb", sizes)
+    found = rates.prompts(fake.store, fake.plan)
+    assert found.columns == [column.name for column in columns.PROMPTS]
+    (row,) = found.to_dicts()
+    assert (row["task"], row["subset"], row["base_name"]) == ("xcopa", "arb_Arab", "tiny")
+    assert (row["items"], row["tokens"], row["words"], row["word"]) == (2, 20, 8, "unicode words")
+    assert row["tokens_per_word"] == 2.5
+    assert row["tokens_per_character"] == 0.5
+    assert row["tokens_per_byte"] == 0.25
