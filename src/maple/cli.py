@@ -109,10 +109,7 @@ def lint(
     from maple.sweep.check import lint as of_study
     from maple.sweep.lint import of_all
 
-    if study is None:
-        found = of_all(data, _step)
-    else:
-        found = of_study(_load(study), data)
+    found = of_all(data, _step) if study is None else of_study(_load(study), data)
     rows = [one.as_json() for one in found]
     problems = sum(len(row["problems"]) for row in rows)
     if as_json:
