@@ -126,6 +126,24 @@ class TaskSection(_Section):
     language: str | None = None
 
 
+class PromptSection(_Section):
+    """[[evaluate.prompt]], or [[prompt]] in a file of prompts: a user's own wording of a task."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+    task: str
+    languages: Literal["all"] | Annotated[list[str], Field(min_length=1)]  # of the items
+    words_in: str | None = None  # language of its words; by default that of the items
+    text: Annotated[str, Field(min_length=1)]  # with fields of the items in braces
+    answers: list[str] = []  # in place of the choices
+    values: dict[str, dict[str, str]] = {}  # words in place of a field's values
+
+
+class PromptFile(_Section):
+    """What `evaluate.prompts_from` names."""
+
+    prompt: Annotated[list[PromptSection], Field(min_length=1)]
+
+
 class ServerSection(_Section):
     """[evaluate.server]: a vLLM server that answers in place of the built-in engine."""
 
@@ -147,6 +165,8 @@ class EvaluateSection(_Section):
     limit: Positive | None = None
     server: ServerSection | None = None
     lm_eval_include: Annotated[list[str], AfterValidator(_distinct)] = []
+    prompts_from: str | None = None  # a TOML file of prompts
+    prompt: list[PromptSection] = []
     task: Annotated[list[TaskSection], Field(min_length=1)]
 
     @model_validator(mode="after")

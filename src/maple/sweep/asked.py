@@ -9,12 +9,12 @@ from pathlib import Path
 
 from maple.evaluate.extra import extras
 from maple.protocols import Task
-from maple.records import Example
+from maple.records import Example, UserPrompt
 from maple.store import schemas
 from maple.study.config import FOREIGN, TaskSection
 from maple.study.grid import Metric, Subset
 from maple.study.identity import content_hash
-from maple.tasks import TASKS
+from maple.tasks import TASKS, with_prompts
 from maple.tasks.foreign import OWN, ForeignTask
 from maple.tasks.harness import Harness
 
@@ -30,14 +30,19 @@ class Asked:
     remarks: tuple[str, ...]
 
 
-def bound(section: TaskSection, seed: int, harness: Harness) -> tuple[Task, TaskSection]:
+def bound(
+    section: TaskSection,
+    seed: int,
+    harness: Harness,
+    prompts: Sequence[UserPrompt] = (),
+) -> tuple[Task, TaskSection]:
     """The task that a section names, and the section with what a foreign task has of its own.
 
     Raises:
         DataError: a foreign task that cannot be found, read or asked.
     """
     if not section.name.startswith(FOREIGN):
-        return TASKS[section.name], section
+        return with_prompts(TASKS[section.name], prompts), section
     task = ForeignTask(harness, section.name, section.language, section.n_shot, seed)
     own = {"dataset": OWN, "prompt": OWN, "subsets": list(task.subsets(OWN))}
     return task, section.model_copy(update=own)

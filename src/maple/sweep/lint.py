@@ -18,6 +18,7 @@ from maple.models.window import Window
 from maple.protocols import Task
 from maple.records import BaseModel, ChoiceResponse, Example, GenerateResponse
 from maple.study.config import FOREIGN, EvaluateSection
+from maple.study.prompts import prompts_of
 from maple.sweep.asked import Asked, asked_of, bound, fixed_order
 from maple.sweep.datacheck import wanted
 from maple.tasks import OWN_TASKS
@@ -77,10 +78,11 @@ def of_study(
         windows: the study's base models.
     """
     harness = Harness([Path(name) for name in evaluate.lm_eval_include])
+    prompts = prompts_of(evaluate)
     found: list[Linted] = []
     for section in evaluate.task:
         try:
-            task, own = bound(section, evaluate.exemplar_seed, harness)
+            task, own = bound(section, evaluate.exemplar_seed, harness, prompts)
         except MapleError as error:
             found.append(Linted(section.name, "", "", section.prompt, 0, 0, error=error))
             continue
