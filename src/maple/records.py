@@ -191,7 +191,8 @@ class EvalCell:
 
     `prompt` (its name) and `dataset` only describe; `prompt_hash` and `items` are hashed.
     `deterministic` is True or None: every item is asked alone. `server_model` is the base's name on
-    a server where the study states it.
+    a server where the study states it. `exemplar_subset` is where the exemplars are from and whose
+    words they have, where that is another subset.
     """
 
     train_id: str
@@ -212,6 +213,7 @@ class EvalCell:
     truncation: str
     deterministic: bool | None = None
     server_model: str | None = None
+    exemplar_subset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

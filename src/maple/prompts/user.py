@@ -19,18 +19,11 @@ from maple.prompts.literals import Wording
 from maple.records import Example, Prompted, UserPrompt
 
 _PLACE = re.compile(r"\{(\w+)\}")
-_CHOICE = re.compile(r"choice([1-9])")
 
 
 def places(text: str) -> list[str]:
     """Names in braces, in the order of the text."""
     return _PLACE.findall(text)
-
-
-def choice_number(name: str) -> int | None:
-    """Which choice "choice2" names, from 1; None for another name."""
-    found = _CHOICE.fullmatch(name)
-    return int(found[1]) if found else None
 
 
 def render(prompt: UserPrompt, item: Example, language: str) -> Prompted:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from maple.study.setups import SOURCE, Setup
+
 _ALPHA_RULE = re.compile(r"([0-9]+(?:\.[0-9]+)?)?r")
 
 _LARGEST_ALPHA = 1e6
@@ -124,6 +126,23 @@ class TaskSection(_Section):
     prompt: str = "native"
     metrics: Annotated[list[str], AfterValidator(_distinct)] = []  # beside the task's own
     language: str | None = None
+    setup: Setup = "monolingual"
+    translations: str | None = None  # translate-test: folder of items in English, as released
+    translated_by: Annotated[str, Field(pattern=rf"^{SOURCE}$")] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_setup(self) -> TaskSection:
+        given = self.translations is not None, self.translated_by is not None
+        if self.setup == "translate-test" and not all(given):
+            raise ValueError(
+                "translate-test needs translations (a folder) and translated_by (a name for who "
+                "translated, one to eight small letters or digits)"
+            )
+        if self.setup != "translate-test" and any(given):
+            raise ValueError('translations and translated_by belong to setup = "translate-test"')
+        if self.setup == "cross-lingual" and not self.n_shot:
+            raise ValueError("cross-lingual is about exemplars; expected n_shot of 1 or more")
+        return self
 
 
 class PromptSection(_Section):

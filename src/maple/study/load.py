@@ -12,6 +12,10 @@ from maple.languages import language
 from maple.study.config import FOREIGN, PromptSection, Study, TaskSection, TrainSection
 from maple.study.parsing import parsed, read_toml
 from maple.study.prompts import KnownTask, bind
+from maple.study.setups import ENGLISH
+
+_NOT_FOREIGN = ("dataset", "metrics", "prompt", "subsets", "setup", "translations", "translated_by")
+"""Keys that tasks of lm-evaluation-harness do not take."""
 
 _NAMED = 8
 """Subsets that a message names; the others are counted."""
@@ -55,16 +59,19 @@ def validate(
         folder: what the study's relative paths start from; the working directory by default.
     """
     study = parsed(Study, content, where)
-    names = _Names(where)
+    names = _Names(where, folder or Path())
     train = names.train(study.train, catalogue) if study.train else None
     evaluate = study.evaluate
     if evaluate is not None:
-        prompts = bind(evaluate, catalogue.tasks, where, folder or Path(), names.problems)
+        prompts = bind(evaluate, catalogue.tasks, where, names.start, names.problems)
         tasks = [
             names.task(task, f"evaluate.task[{index}]", catalogue, prompts)
             for index, task in enumerate(evaluate.task)
         ]
-        include = names.folders(evaluate.lm_eval_include, folder or Path())
+        include = [
+            names.folder(name, f"evaluate.lm_eval_include[{index}]")
+            for index, name in enumerate(evaluate.lm_eval_include)
+        ]
         found = {"task": tasks, "lm_eval_include": include, "prompt": prompts}
         evaluate = evaluate.model_copy(update=found)
     if names.problems:
@@ -75,8 +82,9 @@ def validate(
 class _Names:
     """Binds names to what exists, collecting every problem on the way."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, start: Path) -> None:
         self.where = where
+        self.start = start
         self.problems: list[MapleError] = []
 
     def train(self, train: TrainSection, catalogue: Catalogue) -> TrainSection:
@@ -97,12 +105,11 @@ class _Names:
             )
         return train.model_copy(update={"languages": languages})
 
-    def folders(self, given: Sequence[str], start: Path) -> list[str]:
-        found = [start.joinpath(Path(name).expanduser()).resolve() for name in given]
-        for index, folder in enumerate(found):
-            if not folder.is_dir():
-                self._add(f"evaluate.lm_eval_include[{index}]: {folder}: no such folder", "")
-        return [str(folder) for folder in found]
+    def folder(self, name: str, key: str) -> str:
+        found = self.start.joinpath(Path(name).expanduser()).resolve()
+        if not found.is_dir():
+            self._add(f"{key}: {found}: no such folder", "")
+        return str(found)
 
     def task(
         self,
@@ -129,10 +136,7 @@ class _Names:
         named = [*known.prompts, *(one.name for one in prompts if one.task == task.name)]
         if task.prompt not in named:
             self._unknown(f"{key}.prompt", f"prompt of {task.name}", task.prompt, named)
-        for index, name in enumerate(task.metrics):
-            if name not in known.metrics:
-                what = f"metric to ask of {task.name} beside its own"
-                self._unknown(f"{key}.metrics[{index}]", what, name, known.metrics)
+        self._metrics(task, key, known)
         if task.dataset not in known.datasets:
             self._unknown(f"{key}.dataset", f"dataset of {task.name}", task.dataset, known.datasets)
             return task
@@ -147,9 +151,26 @@ class _Names:
             subsets = self._languages(
                 task.subsets, f"{key}.subsets", set(subsets), f"{task.name} ({task.dataset})"
             )
+        if task.setup == "translate-test":
+            return self._translated(task, key, subsets)
         if task.prompt in known.prompts:
             self._words(task, key, known, subsets)
         return task.model_copy(update={"subsets": subsets})
+
+    def _metrics(self, task: TaskSection, key: str, known: KnownTask) -> None:
+        for index, name in enumerate(task.metrics):
+            if name not in known.metrics:
+                what = f"metric to ask of {task.name} beside its own"
+                self._unknown(f"{key}.metrics[{index}]", what, name, known.metrics)
+
+    def _translated(self, task: TaskSection, key: str, subsets: Sequence[str]) -> TaskSection:
+        others = [subset for subset in subsets if subset.partition(".")[0] != ENGLISH]
+        if task.dataset == "mini":
+            self._add(f"{key}.dataset: nobody has translated mini", "translate a release")
+        if task.subsets != "all" and len(others) < len(subsets):
+            self._add(f"{key}.subsets: {ENGLISH} needs no translation to English", "leave it out")
+        folder = self.folder(task.translations or "", f"{key}.translations")
+        return task.model_copy(update={"subsets": others, "translations": folder})
 
     def _words(self, task: TaskSection, key: str, known: KnownTask, subsets: Sequence[str]) -> None:
         lacking = [subset for subset in subsets if not known.asks(subset, task.prompt)]
@@ -163,7 +184,7 @@ class _Names:
             )
 
     def _foreign(self, task: TaskSection, key: str) -> TaskSection:
-        for name in sorted({"dataset", "metrics", "prompt", "subsets"} & task.model_fields_set):
+        for name in sorted({*_NOT_FOREIGN} & task.model_fields_set):
             self._add(f"{key}.{name}: {task.name} has one of its own", "leave it out")
         if task.language is None:
             return task

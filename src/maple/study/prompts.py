@@ -8,7 +8,6 @@ from pathlib import Path
 
 from maple.errors import MapleError, nearest
 from maple.languages import language
-from maple.prompts.user import choice_number, places
 from maple.records import UserPrompt
 from maple.study.config import EvaluateSection, PromptFile, PromptSection
 from maple.study.parsing import parsed, read_toml
@@ -22,7 +21,8 @@ class KnownTask:
         metrics: names of those that are computed where a study asks for them.
         poolless: datasets without exemplars.
         asks: whether there are the words to ask a subset (the first argument) with a prompt.
-        fields: of its items, as a user's prompt may name them; None where it takes no prompts.
+        fields: what a user's prompt may show of its items; None where it takes no such prompts.
+        places: names of the fields that the text of a prompt shows.
         choices: how many its items have; 0 where answers are written.
         labels: choices are labels of the release ("entailment"), which no prompt can show.
     """
@@ -33,6 +33,7 @@ class KnownTask:
     poolless: Sequence[str] = ()
     asks: Callable[[str, str], bool] = lambda _subset, _prompt: True
     fields: Sequence[str] | None = None
+    places: Callable[[str], Sequence[str]] = lambda _text: ()
     choices: int = 0
     labels: bool = False
 
@@ -128,12 +129,10 @@ class _Bound:
         if section.name in known.prompts:
             hint = "give it another name"
             self._add("name", f"{section.task} ships a prompt {section.name!r}", hint)
-        shown = places(section.text)
+        shown = known.places(section.text)
         for name in dict.fromkeys(shown):
-            number = choice_number(name)
-            if name not in known.fields and not (number and number <= known.choices):
-                numbered = [f"choice{at + 1}" for at in range(known.choices)]
-                hint = nearest(name, [*known.fields, *numbered])
+            if name not in known.fields:
+                hint = nearest(name, known.fields)
                 self._add("text", f"the items of {section.task} have no {name!r}", hint)
         if not shown:
             self._add("text", "shows nothing of an item", f"name a field: {{{known.fields[0]}}}")

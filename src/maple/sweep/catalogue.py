@@ -9,6 +9,7 @@ from functools import partial
 from maple.data.sources import SOURCES
 from maple.errors import NoWordError, StudyError, nearest
 from maple.evaluate.extra import available
+from maple.prompts.user import places
 from maple.protocols import Task
 from maple.study.load import Catalogue
 from maple.study.prompts import KnownTask
@@ -38,10 +39,14 @@ class _Tasks(Mapping[str, KnownTask]):
         if not isinstance(task, NativeTask):
             return known
         samples = [sample for shape in task.shapes.values() for sample in shape.samples]
+        fields = sorted({name for sample in samples for name in sample.fields})
+        choices = max(len(sample.choices) for sample in samples)
+        numbered = [f"choice{number}" for number in range(1, choices + 1)]
         return replace(
             known,
-            fields=sorted({name for sample in samples for name in sample.fields}),
-            choices=max(len(sample.choices) for sample in samples),
+            fields=list(dict.fromkeys([*fields, *numbered])),
+            places=places,
+            choices=choices,
             labels=next(iter(task.shapes.values())).labels is not None,
         )
 

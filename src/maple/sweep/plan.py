@@ -252,7 +252,7 @@ class Todo:
 def asked_as(cell: EvalCell) -> tuple[object, ...]:
     """What the requests of a cell are made from; the same for every adapter."""
     items = (cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash)
-    return (*items, cell.n_shot, cell.exemplar_pool, cell.exemplar_seed)
+    return (*items, cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from maple.errors import MapleError, StudyError
 from maple.protocols import Task
 from maple.study.config import FOREIGN, Study, TaskSection
 from maple.study.prompts import prompts_of
-from maple.sweep.asked import asked_of
+from maple.sweep.asked import asked_of, exemplar_subset
 from maple.sweep.check import dataset_pins
 from maple.tasks import TASKS, with_prompts
 
@@ -71,15 +71,19 @@ def _task(
         on_step(f"{section.name}/{name}")
         try:
             asked_of(task, section, name, None)
+            source = exemplar_subset(task, section, name)
         except MapleError as error:
             problems.append(MapleError(f"{section.name}/{name}: {error.what}", error.hint))
             continue
-        read = Subset(
-            task=section.name, dataset=section.dataset, subset=name, pool=bool(section.n_shot)
-        )
-        if read not in pulled.manifest.tasks:
-            pulled.manifest.tasks.append(read)
-            pulled.save()
+        # Translated items are in a folder of the user's.
+        subsets = {} if section.setup == "translate-test" else {name: bool(section.n_shot)}
+        if source is not None:
+            subsets = dict.fromkeys(subsets, False) | ({source: True} if section.n_shot else {})
+        for subset, pool in subsets.items():
+            read = Subset(task=section.name, dataset=section.dataset, subset=subset, pool=pool)
+            if read not in pulled.manifest.tasks:
+                pulled.manifest.tasks.append(read)
+                pulled.save()
 
 
 def _source(

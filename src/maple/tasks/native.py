@@ -15,6 +15,7 @@ from maple.prompts import user
 from maple.prompts.lint import lint
 from maple.prompts.literals import PROMPTS, Wording, wording
 from maple.records import ChoiceResponse, Example, GenerateResponse, Prompted, UserPrompt
+from maple.study.setups import ENGLISH, translation
 from maple.tasks.card import Card
 from maple.tasks.scoring import Scoring
 
@@ -241,11 +242,15 @@ class NativeTask:
 
 def asked_in(subset: str) -> str:
     """Language of the questions of a subset: of "deu_Latn.eng_Latn" the second."""
+    if translation(subset) is not None:
+        return ENGLISH
     return subset.rpartition(".")[2]
 
 
 def answered_in(subset: str) -> str:
     """Language of the passages and answers of a subset: of "deu_Latn.eng_Latn" the first."""
+    if translation(subset) is not None:
+        return ENGLISH
     return subset.partition(".")[0]
 
 
