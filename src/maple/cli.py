@@ -234,6 +234,9 @@ def evaluate(
     eval_bits: Annotated[int, typer.Option(help="Precision: 4, 8, 16, 32.")] = 16,
     n_shot: Annotated[int, typer.Option(min=0, help="Exemplars in the prompt.")] = 4,
     prompt: Annotated[str | None, typer.Option(help="Its name; default native.")] = None,
+    prompts_from: Annotated[
+        Path | None, typer.Option(help="TOML file with prompts of your own.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="release (the default) or mini.")] = None,
     server: Annotated[
         str | None, typer.Option(help="vLLM server that answers: http://127.0.0.1:8000/v1.")
@@ -258,6 +261,7 @@ def evaluate(
             "eval_bits": [eval_bits],
             "exemplar_seed": exemplar_seed,
             **({} if server is None else {"server": {"url": server, "model": server_model}}),
+            **({} if prompts_from is None else {"prompts_from": str(prompts_from)}),
             "task": [_section(task, subset, n_shot=n_shot, dataset=dataset, prompt=prompt)],
         },
     }

@@ -191,7 +191,8 @@ class EvalCell:
 
     `prompt` (its name) and `dataset` only describe; `prompt_hash` and `items` are hashed.
     `deterministic` is True or None: every item is asked alone. `server_model` is the base's name on
-    a server where the study states it.
+    a server where the study states it. `exemplar_subset` is where the exemplars are from and whose
+    words they have, where that is another subset.
     """
 
     train_id: str
@@ -212,6 +213,7 @@ class EvalCell:
     truncation: str
     deterministic: bool | None = None
     server_model: str | None = None
+    exemplar_subset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,7 @@ class Unit:
         train: adapters to train, in order.
         evals: eval cells to fill, in order; their adapters are trained above or in the store.
         store: the results folder.
+        prompts: the study's own.
     """
 
     base: BaseModel
@@ -283,6 +286,7 @@ class Unit:
     train: tuple[TrainWork, ...] = ()
     evals: tuple[EvalWork, ...] = ()
     server: Server | None = None
+    prompts: tuple[UserPrompt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +397,30 @@ class Failure:
     message: str
     detail: str = ""
     exit_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserPrompt:
+    """A prompt that a study brings with it, for one task in one language.
+
+    Attributes:
+        name: what `EvalCell.prompt` says.
+        language: of the items; "all" for every one that has no prompt of this name to itself.
+        words_in: key of the language that its words are in.
+        text: with names of fields in braces, and {choice1}, {choice2}, ... for the choices.
+        answers: what continues the prompt in place of each choice; empty for the choice itself.
+        values: by field, the words to show in place of its values.
+        where: file and key that it stands at, for messages.
+    """
+
+    name: str
+    task: str
+    language: str
+    words_in: str
+    text: str
+    answers: tuple[str, ...]
+    values: Mapping[str, Mapping[str, str]]
+    where: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def test_the_language_of_the_answers_that_could_be_told(answered: tuple[Fake, st
     assert _row(fake, name)["identified"] is None  # not tried yet
     cell = fake.plan.evals[name]
     ids = [item.example_id for item in fake.store.items(cell.task, cell.subset, cell.items)]
-    fake.store.put_scores("c", check, ids, [None] * 20 + [0.99, 0.5, 0.49, 0.0] * 5, None)
+    fake.store.put_scores("c", check, ids, [None] * 20 + [0.99, 0.3, 0.29, 0.0] * 5, None)
     row = _row(fake, name)
     assert (row["identified"], row["wrong_language"]) == (20, 10 / 20)
     assert row["wrong_language_low"] == row["wrong_language_high"] == 0.5  # alike in all passages

@@ -34,7 +34,7 @@ def _item(name: str, words: int) -> Example:
 
 def _asked(task: _Words, *words: int) -> Asked:
     shots = [_item(f"s{n}x", 5) for n in range(3)]
-    return put(task, "", "", [_item(f"i{n}x", count) for n, count in enumerate(words)], shots)
+    return put(task, "", "", [_item(f"i{n}x", count) for n, count in enumerate(words)], shots, "")
 
 
 def _model(context: int, monkeypatch: pytest.MonkeyPatch) -> ScriptedModel:

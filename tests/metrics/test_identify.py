@@ -95,11 +95,11 @@ def test_accuracy_on_real_sentences(
             print(f"\n{language} {100 * whole:.1f} {100 * short:.1f}", end="")  # noqa: T201
         print(f"\nunknown: {', '.join(unknown)}")  # noqa: T201
     assert len(found) >= 34
-    assert min(whole for whole, _ in found.values()) > 0.93
-    assert min(short for _, short in found.values()) > 0.83
+    assert min(whole for whole, _ in found.values()) > 0.99
+    assert min(short for _, short in found.values()) > 0.95
 
 
 def _accuracy(lines: list[str], language: str) -> float:
     """Share of the lines that are told and told rightly."""
     told = [value for line in lines if (value := identify.probability(line, language)) is not None]
-    return sum(value >= 0.5 for value in told) / len(told)
+    return sum(value >= identify.ANOTHER for value in told) / len(told)

@@ -58,6 +58,7 @@ EVAL = EvalCell(
     truncation="refuse",
     deterministic=True,
     server_model="gemma-awq",
+    exemplar_subset="eng_Latn",
 )
 SCORE = ScoreCell("fedcba9876543210", "f1", 2, "mlqa-official:zh")
 
@@ -66,12 +67,13 @@ def test_ids_of_this_version_are_the_golden_ones() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[str(identity.IDENTITY_VERSION)]
     found = {
         "train": identity.train_id(TRAIN),
-        "eval": identity.eval_id(EVAL),
+        "eval with exemplars of another subset": identity.eval_id(EVAL),
+        "eval": identity.eval_id(dataclasses.replace(EVAL, exemplar_subset=None)),
         "eval without a server's model": identity.eval_id(
-            dataclasses.replace(EVAL, server_model=None)
+            dataclasses.replace(EVAL, server_model=None, exemplar_subset=None)
         ),
         "eval without later fields": identity.eval_id(
-            dataclasses.replace(EVAL, deterministic=None, server_model=None)
+            dataclasses.replace(EVAL, deterministic=None, server_model=None, exemplar_subset=None)
         ),
         "score": identity.score_id(SCORE),
         "untuned": identity.train_id(TrainCell("x", "sha256:aa", "sha256:bb", "none")),

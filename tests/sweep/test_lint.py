@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_a_finding() -> None:
 def test_an_exemplar_among_the_scored_items_is_caught() -> None:
     task = TASKS["xcopa"]
     items = task.examples("mini", "eng_Latn", None)
-    found = violations(task, "eng_Latn", "native", items, items[:1])
+    found = violations(task, "eng_Latn", "native", items, items[:1], "eng_Latn")
     assert f"exemplar {items[0].example_id} shares its passage with a scored item" in found
 
 

@@ -12,14 +12,12 @@ import polars as pl
 
 from maple.analysis.columns import ANSWERS, PROMPTS, frame
 from maple.analysis.estimates import mean
+from maple.metrics.identify import ANOTHER
 from maple.metrics.words import tokeniser, words
 from maple.records import EvalCell
 from maple.store import PlanFile, Record, Store
 
 Row = dict[str, object]
-
-ANOTHER = 0.5
-"""Below this probability of its language an answer counts as in another one."""
 
 Clusters = Mapping[str, str]
 

@@ -22,6 +22,7 @@ from maple.analysis.columns import ESTIMATES, frame
 from maple.analysis.estimates import Estimate, Floats, mean, paired_difference, weights
 from maple.records import EvalCell
 from maple.store import PlanFile
+from maple.study.setups import setup_of
 
 LEVEL = 0.95
 """Coverage that every interval aims at."""
@@ -58,6 +59,7 @@ class Setting:
     prompt: str
     n_shot: int
     exemplar_seed: int | None
+    setup: str
     decoding: str
     max_new_tokens: int | None
     metric: str
@@ -119,6 +121,7 @@ def settings_of(plan: PlanFile, score_id: str) -> tuple[Setting, ...]:
         prompt=cell.prompt,
         n_shot=cell.n_shot,
         exemplar_seed=cell.exemplar_seed,
+        setup=setup_of(cell),
         decoding=cell.decoding,
         max_new_tokens=cell.max_new_tokens,
         metric=score.metric,

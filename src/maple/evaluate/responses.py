@@ -85,8 +85,9 @@ def ask(
     Raises:
         DataError: the pool holds too few.
     """
-    shots = exemplars_of(cell.task, cell.subset, cell.n_shot, cell.exemplar_seed, pool)
-    return put(task, cell.subset, cell.prompt, examples, shots)
+    source = cell.exemplar_subset or cell.subset
+    shots = exemplars_of(cell.task, source, cell.n_shot, cell.exemplar_seed, pool)
+    return put(task, cell.subset, cell.prompt, examples, shots, source)
 
 
 def put(
@@ -95,9 +96,10 @@ def put(
     prompt: str,
     examples: Sequence[Example],
     shots: Sequence[Example],
+    source: str,
 ) -> Asked:
-    """Render items of a subset under a prompt, with these exemplars in front of each."""
-    texts = blocks([task.render(shot, subset, prompt) for shot in shots], shots)
+    """Render items of a subset under a prompt, with exemplars of the subset `source` in front."""
+    texts = blocks([task.render(shot, source, prompt) for shot in shots], shots)
     prompted = tuple(task.render(example, subset, prompt) for example in examples)
     shared = "".join(texts)
     return Asked(

@@ -14,6 +14,9 @@ from maple.languages import language as language_of
 from maple.prompts.literals import Wording, problems
 from maple.records import Example, Prompted
 
+_OPENING = re.escape("([{<\"'«‹“„‘‚¿¡")
+"""Punctuation that a text follows without a space."""
+
 # Stands for a field's text in what remains. A private-use character: in no text, and no letter.
 _FIELD = "\ue000"
 
@@ -104,7 +107,7 @@ def _of_rest(rest: str, wording: Wording) -> Iterator[str]:
         yield "a line break is spelled out"
     if "  " in rest or " \n" in rest:
         yield "a space too many"
-    if wording.space and re.search(rf"[^\s{_FIELD}]{_FIELD}", rest):
+    if wording.space and re.search(rf"[^\s{_FIELD}{_OPENING}]{_FIELD}", rest):
         yield _NO_SPACE
     if not wording.space and f" {_FIELD}" in rest:
         yield _SPACE

@@ -184,6 +184,7 @@ def _title(setting: Setting, settings: Iterable[Setting]) -> str:
         "prompt": f"prompt {setting.prompt}",
         "n_shot": plural(setting.n_shot, "exemplar"),
         "exemplar_seed": f"exemplar seed {setting.exemplar_seed}",
+        "setup": setting.setup,
         "max_new_tokens": f"at most {setting.max_new_tokens} tokens",
     }
     others = [other for other in settings if other.task == setting.task]

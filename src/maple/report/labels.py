@@ -7,6 +7,7 @@ from pathlib import PurePath
 from maple.analysis.estimates import Estimate
 from maple.languages import language
 from maple.records import TrainCell
+from maple.study.setups import translation
 
 MINUS = "\N{MINUS SIGN}"
 UP, DOWN = "▲", "▼"
@@ -40,6 +41,11 @@ def method_label(cell: TrainCell) -> str:
 
 def subset_label(subset: str, key: str, shared: bool) -> str:
     """The language's name; with the subset's own where several subsets share the language."""
+    origin = translation(subset)
+    if origin is not None:
+        return (
+            f"{language(origin[0].partition('.')[0]).name} in {language(key).name} by {origin[1]}"
+        )
     name = language(key).name
     return f"{name} ({subset})" if shared else name
 

@@ -169,7 +169,7 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     subsets = labels.plural(len(table.subsets), "subset")
     return (
         f"{setting.task}, dataset {setting.dataset}, {subsets}: {', '.join(table.subsets)}",
-        f"prompt {setting.prompt}, {shots}",
+        f"{setting.setup}, prompt {setting.prompt}, {shots}",
         f"{answered}; {_shortened(gathered, table)}",
         f"metric {setting.metric}, version {setting.version}, rules {_rules(table)}",
         "; ".join(

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from maple.study.setups import SOURCE, Setup
+
 _ALPHA_RULE = re.compile(r"([0-9]+(?:\.[0-9]+)?)?r")
 
 _LARGEST_ALPHA = 1e6
@@ -124,6 +126,41 @@ class TaskSection(_Section):
     prompt: str = "native"
     metrics: Annotated[list[str], AfterValidator(_distinct)] = []  # beside the task's own
     language: str | None = None
+    setup: Setup = "monolingual"
+    translations: str | None = None  # translate-test: folder of items in English, as released
+    translated_by: Annotated[str, Field(pattern=rf"^{SOURCE}$")] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_setup(self) -> TaskSection:
+        given = self.translations is not None, self.translated_by is not None
+        if self.setup == "translate-test" and not all(given):
+            raise ValueError(
+                "translate-test needs translations (a folder) and translated_by (a name for who "
+                "translated, one to eight small letters or digits)"
+            )
+        if self.setup != "translate-test" and any(given):
+            raise ValueError('translations and translated_by belong to setup = "translate-test"')
+        if self.setup == "cross-lingual" and not self.n_shot:
+            raise ValueError("cross-lingual is about exemplars; expected n_shot of 1 or more")
+        return self
+
+
+class PromptSection(_Section):
+    """[[evaluate.prompt]], or [[prompt]] in a file of prompts: a user's own wording of a task."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+    task: str
+    languages: Literal["all"] | Annotated[list[str], Field(min_length=1)]  # of the items
+    words_in: str | None = None  # language of its words; by default that of the items
+    text: Annotated[str, Field(min_length=1)]  # with fields of the items in braces
+    answers: list[str] = []  # in place of the choices
+    values: dict[str, dict[str, str]] = {}  # words in place of a field's values
+
+
+class PromptFile(_Section):
+    """What `evaluate.prompts_from` names."""
+
+    prompt: Annotated[list[PromptSection], Field(min_length=1)]
 
 
 class ServerSection(_Section):
@@ -147,6 +184,8 @@ class EvaluateSection(_Section):
     limit: Positive | None = None
     server: ServerSection | None = None
     lm_eval_include: Annotated[list[str], AfterValidator(_distinct)] = []
+    prompts_from: str | None = None  # a TOML file of prompts
+    prompt: list[PromptSection] = []
     task: Annotated[list[TaskSection], Field(min_length=1)]
 
     @model_validator(mode="after")

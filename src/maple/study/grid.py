@@ -42,6 +42,7 @@ class Subset:
         items: hash of the scored items in their fixed order.
         pool: hash of the exemplar pool; None without exemplars.
         max_new_tokens: None for choice tasks.
+        exemplar_subset: where the exemplars are from; None for the subset itself.
     """
 
     task: str
@@ -54,6 +55,7 @@ class Subset:
     pool: str | None
     max_new_tokens: int | None
     metrics: tuple[Metric, ...]
+    exemplar_subset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,4 +221,5 @@ def _eval_cell(study: Study, trained: str, bits: int, subset: Subset, engine: En
         truncation=REFUSE,
         deterministic=study.evaluate.deterministic or None,
         server_model=engine.server_model,
+        exemplar_subset=subset.exemplar_subset if shots else None,
     )

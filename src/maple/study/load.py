@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-
 from maple.errors import MapleError, StudyError, nearest
 from maple.languages import language
-from maple.study.config import FOREIGN, Study, TaskSection, TrainSection
+from maple.study.config import FOREIGN, PromptSection, Study, TaskSection, TrainSection
+from maple.study.parsing import parsed, read_toml
+from maple.study.prompts import KnownTask, bind
+from maple.study.setups import ENGLISH
+
+_NOT_FOREIGN = ("dataset", "metrics", "prompt", "subsets", "setup", "translations", "translated_by")
+"""Keys that tasks of lm-evaluation-harness do not take."""
 
 _NAMED = 8
 """Subsets that a message names; the others are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownTask:
-    """What a study may say about a task: its datasets with their subsets, prompts and metrics.
-
-    Attributes:
-        metrics: names of those that are computed where a study asks for them.
-        poolless: datasets without exemplars.
-        asks: whether there are the words to ask a subset (the first argument) with a prompt.
-    """
-
-    datasets: Mapping[str, Sequence[str]]
-    prompts: Sequence[str]
-    metrics: Sequence[str] = ()
-    poolless: Sequence[str] = ()
-    asks: Callable[[str, str], bool] = lambda _subset, _prompt: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +43,7 @@ def load(path: Path, catalogue: Catalogue) -> Study:
     Raises:
         StudyError: all problems of the file at once, each with file and key.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise StudyError(
-            f"{path}: no such study file", "`maple init` writes one to start from"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: cannot be read: {error}", "expected a TOML file") from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{path}: is not valid TOML: {error}") from error
-    except RecursionError as error:
-        raise StudyError(f"{path}: is not valid TOML: nested too deeply") from error
+    content = read_toml(path, "study file", "`maple init` writes one to start from")
     return validate(content, catalogue, where=str(path), folder=path.parent)
 
 
@@ -86,20 +58,22 @@ def validate(
         where: names the content's origin in messages.
         folder: what the study's relative paths start from; the working directory by default.
     """
-    try:
-        study = Study.model_validate(content)
-    except ValidationError as error:
-        raise StudyError.of(_problems(where, error.errors())) from error
-    names = _Names(where)
+    study = parsed(Study, content, where)
+    names = _Names(where, folder or Path())
     train = names.train(study.train, catalogue) if study.train else None
     evaluate = study.evaluate
     if evaluate is not None:
+        prompts = bind(evaluate, catalogue.tasks, where, names.start, names.problems)
         tasks = [
-            names.task(task, f"evaluate.task[{index}]", catalogue)
+            names.task(task, f"evaluate.task[{index}]", catalogue, prompts)
             for index, task in enumerate(evaluate.task)
         ]
-        include = names.folders(evaluate.lm_eval_include, folder or Path())
-        evaluate = evaluate.model_copy(update={"task": tasks, "lm_eval_include": include})
+        include = [
+            names.folder(name, f"evaluate.lm_eval_include[{index}]")
+            for index, name in enumerate(evaluate.lm_eval_include)
+        ]
+        found = {"task": tasks, "lm_eval_include": include, "prompt": prompts}
+        evaluate = evaluate.model_copy(update=found)
     if names.problems:
         raise StudyError.of(names.problems)
     return study.model_copy(update={"train": train, "evaluate": evaluate})
@@ -108,8 +82,9 @@ def validate(
 class _Names:
     """Binds names to what exists, collecting every problem on the way."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, start: Path) -> None:
         self.where = where
+        self.start = start
         self.problems: list[MapleError] = []
 
     def train(self, train: TrainSection, catalogue: Catalogue) -> TrainSection:
@@ -130,14 +105,19 @@ class _Names:
             )
         return train.model_copy(update={"languages": languages})
 
-    def folders(self, given: Sequence[str], start: Path) -> list[str]:
-        found = [start.joinpath(Path(name).expanduser()).resolve() for name in given]
-        for index, folder in enumerate(found):
-            if not folder.is_dir():
-                self._add(f"evaluate.lm_eval_include[{index}]: {folder}: no such folder", "")
-        return [str(folder) for folder in found]
+    def folder(self, name: str, key: str) -> str:
+        found = self.start.joinpath(Path(name).expanduser()).resolve()
+        if not found.is_dir():
+            self._add(f"{key}: {found}: no such folder", "")
+        return str(found)
 
-    def task(self, task: TaskSection, key: str, catalogue: Catalogue) -> TaskSection:
+    def task(
+        self,
+        task: TaskSection,
+        key: str,
+        catalogue: Catalogue,
+        prompts: Sequence[PromptSection],
+    ) -> TaskSection:
         if task.name.startswith(FOREIGN):
             return self._foreign(task, key)
         if task.language is not None:
@@ -153,12 +133,10 @@ class _Names:
         if known is None:
             self._unknown(f"{key}.name", "task", task.name, catalogue.tasks)
             return task
-        if task.prompt not in known.prompts:
-            self._unknown(f"{key}.prompt", f"prompt of {task.name}", task.prompt, known.prompts)
-        for index, name in enumerate(task.metrics):
-            if name not in known.metrics:
-                what = f"metric to ask of {task.name} beside its own"
-                self._unknown(f"{key}.metrics[{index}]", what, name, known.metrics)
+        named = [*known.prompts, *(one.name for one in prompts if one.task == task.name)]
+        if task.prompt not in named:
+            self._unknown(f"{key}.prompt", f"prompt of {task.name}", task.prompt, named)
+        self._metrics(task, key, known)
         if task.dataset not in known.datasets:
             self._unknown(f"{key}.dataset", f"dataset of {task.name}", task.dataset, known.datasets)
             return task
@@ -173,9 +151,26 @@ class _Names:
             subsets = self._languages(
                 task.subsets, f"{key}.subsets", set(subsets), f"{task.name} ({task.dataset})"
             )
+        if task.setup == "translate-test":
+            return self._translated(task, key, subsets)
         if task.prompt in known.prompts:
             self._words(task, key, known, subsets)
         return task.model_copy(update={"subsets": subsets})
+
+    def _metrics(self, task: TaskSection, key: str, known: KnownTask) -> None:
+        for index, name in enumerate(task.metrics):
+            if name not in known.metrics:
+                what = f"metric to ask of {task.name} beside its own"
+                self._unknown(f"{key}.metrics[{index}]", what, name, known.metrics)
+
+    def _translated(self, task: TaskSection, key: str, subsets: Sequence[str]) -> TaskSection:
+        others = [subset for subset in subsets if subset.partition(".")[0] != ENGLISH]
+        if task.dataset == "mini":
+            self._add(f"{key}.dataset: nobody has translated mini", "translate a release")
+        if task.subsets != "all" and len(others) < len(subsets):
+            self._add(f"{key}.subsets: {ENGLISH} needs no translation to English", "leave it out")
+        folder = self.folder(task.translations or "", f"{key}.translations")
+        return task.model_copy(update={"subsets": others, "translations": folder})
 
     def _words(self, task: TaskSection, key: str, known: KnownTask, subsets: Sequence[str]) -> None:
         lacking = [subset for subset in subsets if not known.asks(subset, task.prompt)]
@@ -189,7 +184,7 @@ class _Names:
             )
 
     def _foreign(self, task: TaskSection, key: str) -> TaskSection:
-        for name in sorted({"dataset", "metrics", "prompt", "subsets"} & task.model_fields_set):
+        for name in sorted({*_NOT_FOREIGN} & task.model_fields_set):
             self._add(f"{key}.{name}: {task.name} has one of its own", "leave it out")
         if task.language is None:
             return task
@@ -229,90 +224,3 @@ class _Names:
 
     def _add(self, what: str, hint: str) -> None:
         self.problems.append(MapleError(f"{self.where}: {what}", hint))
-
-
-def _problems(where: str, details: Sequence[ErrorDetails]) -> list[MapleError]:
-    """Pydantic's findings in the project's words, one a key.
-
-    Where a key may be one of several kinds of value, pydantic reports what each kind says: they
-    are alternatives of one problem, and of no interest where an element inside is the problem.
-    """
-    by_key: dict[str, list[ErrorDetails]] = {}
-    for detail in details:
-        by_key.setdefault(_key(detail["loc"]), []).append(detail)
-    return [
-        _problem(where, key, found)
-        for key, found in by_key.items()
-        if not any(other.startswith((f"{key}[", f"{key}.")) for other in by_key)
-    ]
-
-
-def _problem(where: str, key: str, found: Sequence[ErrorDetails]) -> MapleError:
-    first = found[0]
-    if first["type"] == "extra_forbidden":
-        *parents, name = first["loc"]
-        return MapleError(
-            f"{where}: {key}: unknown key", nearest(str(name), _keys_at(Study, parents))
-        )
-    if first["type"] == "missing":
-        return MapleError(f"{where}: {key}: is missing", _expectation(first["loc"]))
-    messages = []
-    for detail in found:
-        message = detail["msg"].removeprefix("Value error, ")
-        messages.append(message[:1].lower() + message[1:])
-    given = first["input"]
-    hidden = isinstance(given, Mapping) or key in _UNSHOWN
-    shown = "" if hidden else f"got {given!r}, "
-    return MapleError(f"{where}: {key or 'the study'}: {shown}{' or '.join(messages)}")
-
-
-_UNSHOWN = frozenset({"evaluate.server", "evaluate.server.url"})
-"""Keys whose values are not repeated: an address may have a password in it."""
-
-_EXPECTATIONS: Mapping[str, str] = {
-    "lora_alpha": 'state a rule such as lora_alpha = "2r": with a constant alpha, '
-    "a sweep over r is also a sweep over the learning rate",
-    "n_shot": "number of exemplars, for example n_shot = 4",
-    "models": 'for example models = ["demo:gemma-3-270m"]',
-    "r": "ranks, for example r = [8, 64]",
-    "train_bits": "precisions, for example train_bits = [4, 16]",
-}
-
-
-def _expectation(location: Sequence[int | str]) -> str:
-    return _EXPECTATIONS.get(str(location[-1]), "") if location else ""
-
-
-# Parts of pydantic's locations that name a branch of a union, not a key of the file.
-_UNION_BRANCHES = ("literal", "list", "constrained", "function", "str", "float", "int")
-
-
-def _key(location: Sequence[int | str]) -> str:
-    key = ""
-    for part in location:
-        if isinstance(part, int):
-            key += f"[{part}]"
-        elif not (key and part.startswith(_UNION_BRANCHES) and not part.isidentifier()):
-            if key and part in {"str", "float", "int"}:
-                continue
-            key += f".{part}" if key else part
-    return key
-
-
-def _keys_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Names of the keys that the section at `location` may have."""
-    current: type[BaseModel] = model
-    for part in location:
-        if isinstance(part, str) and part in current.model_fields:
-            inner = next(_sections_in(current.model_fields[part].annotation), None)
-            if inner is None:
-                return []
-            current = inner
-    return list(current.model_fields)
-
-
-def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _sections_in(argument)

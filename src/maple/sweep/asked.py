@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maple.errors import DataError
 from maple.evaluate.extra import extras
 from maple.protocols import Task
-from maple.records import Example
+from maple.records import Example, UserPrompt
 from maple.store import schemas
 from maple.study.config import FOREIGN, TaskSection
 from maple.study.grid import Metric, Subset
 from maple.study.identity import content_hash
-from maple.tasks import TASKS
+from maple.study.setups import ENGLISH, translated
+from maple.tasks import TASKS, with_prompts
 from maple.tasks.foreign import OWN, ForeignTask
 from maple.tasks.harness import Harness
+from maple.tasks.native import NativeTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,19 @@ class Asked:
     remarks: tuple[str, ...]
 
 
-def bound(section: TaskSection, seed: int, harness: Harness) -> tuple[Task, TaskSection]:
+def bound(
+    section: TaskSection,
+    seed: int,
+    harness: Harness,
+    prompts: Sequence[UserPrompt] = (),
+) -> tuple[Task, TaskSection]:
     """The task that a section names, and the section with what a foreign task has of its own.
 
     Raises:
         DataError: a foreign task that cannot be found, read or asked.
     """
     if not section.name.startswith(FOREIGN):
-        return TASKS[section.name], section
+        return with_prompts(TASKS[section.name], prompts), section
     task = ForeignTask(harness, section.name, section.language, section.n_shot, seed)
     own = {"dataset": OWN, "prompt": OWN, "subsets": list(task.subsets(OWN))}
     return task, section.model_copy(update=own)
@@ -49,8 +57,16 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
     Raises:
         DataError: the data cannot be read.
     """
-    items = fixed_order(task.examples(section.dataset, name, folder))
-    pool = task.exemplar_pool(section.dataset, name, folder) if section.n_shot else None
+    source = exemplar_subset(task, section, name)
+    given, released = folder, name
+    if section.setup == "translate-test":
+        # Its exemplars are the release's own, in English; only the items are translated.
+        given = Path(section.translations or "")
+        name = translated(name, section.translated_by or "")
+    items = fixed_order(task.examples(section.dataset, released, given))
+    pool = None
+    if section.n_shot:
+        pool = task.exemplar_pool(section.dataset, source or released, folder)
     language = task.answer_language(name)
     asked = extras(section.metrics, task.metrics, task.name)
     metrics = [Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics]
@@ -67,9 +83,38 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
         pool=None if pool is None else _items_hash(fixed_order(pool)),
         max_new_tokens=task.max_new_tokens,
         metrics=tuple(metrics),
+        exemplar_subset=source,
     )
     candidates = tuple(fixed_order(pool or ()))
-    return Asked(task, subset, tuple(items), candidates, (*task.remarks(items), *unknown))
+    remarks = (*task.remarks(items), *_translation(section, task), *unknown)
+    return Asked(task, subset, tuple(items), candidates, remarks)
+
+
+def exemplar_subset(task: Task, section: TaskSection, name: str) -> str | None:
+    """The subset that exemplars come from; None for the one that is asked.
+
+    Raises:
+        DataError: the set-up wants English ones, and there are none.
+    """
+    if section.setup == "monolingual":
+        return None
+    if section.setup == "translate-test" and not isinstance(task, NativeTask):
+        raise DataError(f"{task.name} does not know how to ask translated items")
+    for subset in task.subsets(section.dataset):
+        if task.language(subset) == task.answer_language(subset) == ENGLISH:
+            return None if subset == name else subset
+    raise DataError(
+        f"{task.name} ({section.dataset}) has no subset in English, which {section.setup} takes "
+        "exemplars from",
+        'set setup = "monolingual"',
+    )
+
+
+def _translation(section: TaskSection, task: Task) -> Iterator[str]:
+    if section.setup == "translate-test":
+        yield f"translated to English by {section.translated_by}, asked and scored in English"
+        if task.max_new_tokens is not None:
+            yield "right answers are those of the translated files"
 
 
 def fixed_order(examples: Sequence[Example]) -> list[Example]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 from maple.data.sources import SOURCES
 from maple.errors import NoWordError, StudyError, nearest
 from maple.evaluate.extra import available
+from maple.prompts.user import places
 from maple.protocols import Task
-from maple.study.load import Catalogue, KnownTask
+from maple.study.load import Catalogue
+from maple.study.prompts import KnownTask
 from maple.tasks import TASKS
+from maple.tasks.native import NativeTask
 
 
 def catalogue() -> Catalogue:
@@ -25,12 +29,25 @@ class _Tasks(Mapping[str, KnownTask]):
 
     def __getitem__(self, name: str) -> KnownTask:
         task = TASKS[name]
-        return KnownTask(
+        known = KnownTask(
             {dataset: task.subsets(dataset) for dataset in task.datasets},
             task.prompts,
             available(task.metrics, name),
             task.poolless,
             partial(_asks, task),
+        )
+        if not isinstance(task, NativeTask):
+            return known
+        samples = [sample for shape in task.shapes.values() for sample in shape.samples]
+        fields = sorted({name for sample in samples for name in sample.fields})
+        choices = max(len(sample.choices) for sample in samples)
+        numbered = [f"choice{number}" for number in range(1, choices + 1)]
+        return replace(
+            known,
+            fields=list(dict.fromkeys([*fields, *numbered])),
+            places=places,
+            choices=choices,
+            labels=next(iter(task.shapes.values())).labels is not None,
         )
 
     def __iter__(self) -> Iterator[str]:

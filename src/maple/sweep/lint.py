@@ -18,6 +18,7 @@ from maple.models.window import Window
 from maple.protocols import Task
 from maple.records import BaseModel, ChoiceResponse, Example, GenerateResponse
 from maple.study.config import FOREIGN, EvaluateSection
+from maple.study.prompts import prompts_of
 from maple.sweep.asked import Asked, asked_of, bound, fixed_order
 from maple.sweep.datacheck import wanted
 from maple.tasks import OWN_TASKS
@@ -77,10 +78,11 @@ def of_study(
         windows: the study's base models.
     """
     harness = Harness([Path(name) for name in evaluate.lm_eval_include])
+    prompts = prompts_of(evaluate)
     found: list[Linted] = []
     for section in evaluate.task:
         try:
-            task, own = bound(section, evaluate.exemplar_seed, harness)
+            task, own = bound(section, evaluate.exemplar_seed, harness, prompts)
         except MapleError as error:
             found.append(Linted(section.name, "", "", section.prompt, 0, 0, error=error))
             continue
@@ -121,20 +123,28 @@ def of_all(folder: Path | None, on_step: OnStep) -> list[Linted]:
 
 
 def violations(
-    task: Task, subset: str, prompt: str, items: Sequence[Example], shots: Sequence[Example]
+    task: Task,
+    subset: str,
+    prompt: str,
+    items: Sequence[Example],
+    shots: Sequence[Example],
+    source: str,
 ) -> list[str]:
     """What is wrong with the prompts, exemplars and metrics of a subset, a line each.
 
     Args:
         task: asks and scores the items.
         items: the scored items.
-        shots: what may stand before them.
+        shots: what may stand before them, of the subset `source`.
     """
     found = [
         f"exemplar {shot.example_id} shares its passage with a scored item"
         for shot in _leaking(items, shots)
     ]
-    found += task.lint([*shots, *items], subset, prompt)
+    if source == subset:
+        found += task.lint([*shots, *items], subset, prompt)
+    else:
+        found += [*task.lint(shots, source, prompt), *task.lint(items, subset, prompt)]
     found += task.self_test(items, subset)
     if not task.name.startswith(FOREIGN):
         found += _unrewarded(task, items[:_GOLDS], subset, prompt)
@@ -153,11 +163,12 @@ def right_answer(task: Task, item: Example) -> ChoiceResponse | GenerateResponse
 def _of_asked(made: Asked, seed: int, windows: Sequence[tuple[BaseModel, Window]]) -> Linted:
     task, subset = made.task, made.subset
     pool = None if subset.pool is None else made.pool
-    shots = exemplars_of(subset.task, subset.subset, subset.n_shot, seed, pool)
-    found = violations(task, subset.subset, subset.prompt, made.items, shots)
+    source = subset.exemplar_subset or subset.subset
+    shots = exemplars_of(subset.task, source, subset.n_shot, seed, pool)
+    found = violations(task, subset.subset, subset.prompt, made.items, shots, source)
     shortened: dict[str, int] = {}
     if not found and windows:
-        rendered = put(task, subset.subset, subset.prompt, made.items, shots)
+        rendered = put(task, subset.subset, subset.prompt, made.items, shots, source)
         for base, window in windows:
             try:
                 fitted = fit(window, rendered)
@@ -190,7 +201,7 @@ def _of_prompts(
             task.prompt_text(subset, prompt)
         except DataError:
             continue  # no words in this language; a study that asks for it is told so
-        found = tuple(violations(task, subset, prompt, items, pool))
+        found = tuple(violations(task, subset, prompt, items, pool, subset))
         yield Linted(task.name, dataset, subset, prompt, None, len(items), found)
 
 

@@ -21,6 +21,7 @@ from maple.store.servecheck import server_notes
 from maple.study.config import FOREIGN, Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
+from maple.study.prompts import prompts_of
 from maple.sweep.added import beside, language_checks
 from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
 from maple.sweep.external import METHOD as EXTERNAL
@@ -228,6 +229,7 @@ class Todo:
                 train=tuple(item for item in work if isinstance(item, TrainWork)),
                 evals=tuple(self._in_turns(answering)),
                 server=self._server(),
+                prompts=prompts_of(self._plan.checked.study.evaluate),
             )
 
     def _server(self) -> Server | None:
@@ -255,7 +257,7 @@ class Todo:
 def asked_as(cell: EvalCell) -> tuple[object, ...]:
     """What the requests of a cell are made from; the same for every adapter."""
     items = (cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash)
-    return (*items, cell.n_shot, cell.exemplar_pool, cell.exemplar_seed)
+    return (*items, cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:
@@ -371,10 +373,20 @@ def notes(checked: Checked) -> list[str]:
         for base in bases
         if base.source_precision is not None
     ]
+    prompts = {
+        (one.task, one.name): one
+        for one in prompts_of(study.evaluate)
+        if (one.task, one.name) in {(a.subset.task, a.subset.prompt) for a in checked.asked}
+    }
+    found += [
+        f"Prompt {name} of {task} is the study's own, for example: {one.text!r}"
+        for (task, name), one in prompts.items()
+    ]
     languages = {
         asked.task.language(asked.subset.subset)
         for asked in checked.asked
         if not asked.subset.task.startswith(FOREIGN)
+        and (asked.subset.task, asked.subset.prompt) not in prompts
     }
     unreviewed = sorted(language for language in languages if not reviewed(language))
     if unreviewed:

@@ -9,10 +9,12 @@ from maple.data.pulled import Manifest, Part, Pulled, Subset, filling
 from maple.data.reading import reading
 from maple.data.sources import SOURCES
 from maple.errors import MapleError, StudyError
+from maple.protocols import Task
 from maple.study.config import FOREIGN, Study, TaskSection
-from maple.sweep.asked import asked_of
+from maple.study.prompts import prompts_of
+from maple.sweep.asked import asked_of, exemplar_subset
 from maple.sweep.check import dataset_pins
-from maple.tasks import TASKS
+from maple.tasks import TASKS, with_prompts
 
 OnStep = Callable[[str], None]
 
@@ -37,13 +39,15 @@ def pull(study: Study, folder: Path, locks: Mapping[str, str], on_step: OnStep) 
         StudyError: everything that could not be fetched or read, at once; the rest is kept.
     """
     problems: list[MapleError] = []
+    prompts = prompts_of(study.evaluate)
     with (
         filling(folder, study.name) as pulled,
         reading(pins=dataset_pins(locks), mirror=pulled),
     ):
         for section in study.evaluate.task if study.evaluate else ():
             if not section.name.startswith(FOREIGN):
-                _task(section, pulled, on_step, problems)
+                task = with_prompts(TASKS[section.name], prompts)
+                _task(task, section, pulled, on_step, problems)
         if study.train is not None:
             for name in study.train.sources:
                 _source(name, study.train.languages, pulled, on_step, problems)
@@ -61,21 +65,25 @@ def left_out(study: Study) -> list[str]:
 
 
 def _task(
-    section: TaskSection, pulled: Pulled, on_step: OnStep, problems: list[MapleError]
+    task: Task, section: TaskSection, pulled: Pulled, on_step: OnStep, problems: list[MapleError]
 ) -> None:
     for name in section.subsets:
         on_step(f"{section.name}/{name}")
         try:
-            asked_of(TASKS[section.name], section, name, None)
+            asked_of(task, section, name, None)
+            source = exemplar_subset(task, section, name)
         except MapleError as error:
             problems.append(MapleError(f"{section.name}/{name}: {error.what}", error.hint))
             continue
-        read = Subset(
-            task=section.name, dataset=section.dataset, subset=name, pool=bool(section.n_shot)
-        )
-        if read not in pulled.manifest.tasks:
-            pulled.manifest.tasks.append(read)
-            pulled.save()
+        # Translated items are in a folder of the user's.
+        subsets = {} if section.setup == "translate-test" else {name: bool(section.n_shot)}
+        if source is not None:
+            subsets = dict.fromkeys(subsets, False) | ({source: True} if section.n_shot else {})
+        for subset, pool in subsets.items():
+            read = Subset(task=section.name, dataset=section.dataset, subset=subset, pool=pool)
+            if read not in pulled.manifest.tasks:
+                pulled.manifest.tasks.append(read)
+                pulled.save()
 
 
 def _source(

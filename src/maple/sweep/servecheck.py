@@ -220,8 +220,9 @@ def _drawn(
     for task, section, subset in asked:
         made = asked_of(task, section, subset, folder)
         pool = None if made.subset.pool is None else made.pool
-        shots = exemplars_of(task.name, subset, section.n_shot, 0, pool)
-        shared = prefix([task.render(shot, subset, section.prompt) for shot in shots], shots)
+        source = made.subset.exemplar_subset or subset
+        shots = exemplars_of(task.name, source, section.n_shot, 0, pool)
+        shared = prefix([task.render(shot, source, section.prompt) for shot in shots], shots)
         items = made.items[: -(-wanted // len(asked))]
         rows.append([(task, shared, task.render(item, subset, section.prompt)) for item in items])
     turns = (item for turn in zip_longest(*rows) for item in turn if item is not None)

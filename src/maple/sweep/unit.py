@@ -33,6 +33,7 @@ from maple.records import (
     TrainOutcome,
     TrainWork,
     Unit,
+    UserPrompt,
 )
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
 from maple.study.config import host
@@ -63,7 +64,7 @@ class _Worker:
         self._emit = emit
         self._store = Store(Path(unit.store))
         self._base = _Base(unit, emit)
-        self._asked = _AskedItems(self._store)
+        self._asked = _AskedItems(self._store, unit.prompts)
         self._noise: dict[str, Noise] = {}
 
     def train(self, work: TrainWork) -> None:
@@ -249,8 +250,9 @@ class _Worker:
 class _AskedItems:
     """The rendered items of subsets, kept from one adapter to the next, the latest `KEPT_ITEMS`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, prompts: Sequence[UserPrompt]) -> None:
         self._store = store
+        self._prompts = prompts
         self._kept: OrderedDict[tuple[object, ...], Asked] = OrderedDict()
 
     def of(self, work: EvalWork) -> Asked:
@@ -261,7 +263,7 @@ class _AskedItems:
             items = self._store.items(cell.task, cell.subset, cell.items)[: work.items]
             pool = cell.exemplar_pool
             shots = self._store.items(cell.task, cell.subset, pool) if pool else None
-            self._kept[key] = ask(asking(cell, items), cell, items, shots)
+            self._kept[key] = ask(asking(cell, items, self._prompts), cell, items, shots)
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and self._items() > KEPT_ITEMS:
             self._kept.popitem(last=False)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maple.errors import DataError, NoExemplarsError, nearest
+from maple.prompts import user
 from maple.prompts.lint import lint
 from maple.prompts.literals import PROMPTS, Wording, wording
-from maple.records import ChoiceResponse, Example, GenerateResponse, Prompted
+from maple.records import ChoiceResponse, Example, GenerateResponse, Prompted, UserPrompt
+from maple.study.setups import ENGLISH, translation
 from maple.tasks.card import Card
 from maple.tasks.scoring import Scoring
 
@@ -56,6 +58,7 @@ class NativeTask:
         alike: what an exemplar may not share with a scored item: its passage, or all its texts.
         remark: what a report must say about the items.
         untranslated, mended_by: see `protocols.Parallel`.
+        user: prompts of a study, by name and language of the items (or "all").
     """
 
     name: str
@@ -70,6 +73,7 @@ class NativeTask:
     poolless: tuple[str, ...] = ()
     untranslated: tuple[str, ...] = ()
     mended_by: str = "compare the files with their release"
+    user: Mapping[str, Mapping[str, UserPrompt]] = field(default_factory=dict)
     kind: str = field(init=False)
     primary_metric: str = field(init=False)
     metrics: tuple[str, ...] = field(init=False)
@@ -82,9 +86,10 @@ class NativeTask:
         self.kind = self.scoring.kind
         self.metrics = self.scoring.metrics
         self.primary_metric = self.metrics[0]
-        self.prompts = tuple(
+        shipped = (
             f"{words}-{suffix}" if suffix else words for suffix in self.shapes for words in PROMPTS
         )
+        self.prompts = (*shipped, *self.user)
         self.datasets = tuple(self.sets)
         if self.read_pool is None:
             self.poolless = self.datasets
@@ -144,10 +149,14 @@ class NativeTask:
         Raises:
             DataError: no such prompt, or the language lacks a word.
         """
+        if prompt in self.user:
+            return user.render(self._own(subset, prompt), example, self.language(subset))
         return self._shape(prompt).render(self._wording(subset, prompt), example)
 
     def prompt_text(self, subset: str, prompt: str) -> str:
         """The prompt and the answers with placeholders, once for each way that items are asked."""
+        if prompt in self.user:
+            return user.identity(self._own(subset, prompt), self.language(subset))
         rendered = [self.render(item, subset, prompt) for item in self._shape(prompt).samples]
         return "\f".join(one.text + "".join(one.answers) for one in rendered)
 
@@ -187,6 +196,8 @@ class NativeTask:
 
     def lint(self, examples: Sequence[Example], subset: str, prompt: str) -> list[str]:
         """Problems of the prompts of these items; see `prompts.lint`."""
+        if prompt in self.user:
+            return user.lint(self._own(subset, prompt), examples, self.language(subset))
         shape, words = self._shape(prompt), self._wording(subset, prompt)
         prompted = [self.render(example, subset, prompt) for example in examples]
         if shape.labels is not None:
@@ -203,6 +214,16 @@ class NativeTask:
         if prompt not in self.prompts:
             raise DataError(f"{self.name} has no prompt {prompt!r}", nearest(prompt, self.prompts))
         return self.shapes[prompt.partition("-")[2]]
+
+    def _own(self, subset: str, prompt: str) -> UserPrompt:
+        language, texts = self.language(subset), self.user[prompt]
+        found = texts.get(language) or texts.get("all")
+        if found is None:
+            raise DataError(
+                f"prompt {prompt!r} of {self.name} has no text for {language}",
+                "add it to the study's prompts, or leave the language out",
+            )
+        return found
 
     def _wording(self, subset: str, prompt: str) -> Wording:
         return wording(prompt.partition("-")[0], self.language(subset))
@@ -221,11 +242,15 @@ class NativeTask:
 
 def asked_in(subset: str) -> str:
     """Language of the questions of a subset: of "deu_Latn.eng_Latn" the second."""
+    if translation(subset) is not None:
+        return ENGLISH
     return subset.rpartition(".")[2]
 
 
 def answered_in(subset: str) -> str:
     """Language of the passages and answers of a subset: of "deu_Latn.eng_Latn" the first."""
+    if translation(subset) is not None:
+        return ENGLISH
     return subset.partition(".")[0]
 
 
