@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from maple.analysis import rates
 from maple.metrics import identify
 from maple.metrics.words import words
 from maple.models.scripted import ScriptedModel
@@ -41,13 +42,12 @@ def test_answers_in_another_language_are_found_and_reported(tmp_path: Path) -> N
         assert table is not None
         right = plan.grid.evals[check.eval_id].subset == "eng_Latn"
         assert all((value > 0.9) == right for value in table["score"].to_pylist())
-    page = build(store).read_text(encoding="utf-8")
-    assert "wrong language" in page
-    csv = (tmp_path / "report" / "tables" / "answers.csv").read_text(encoding="utf-8")
-    header, *lines = [line.split(",") for line in csv.splitlines()]
-    wrong = {row[header.index("subset")]: row[header.index("wrong_language")] for row in lines}
-    assert wrong == {"eng_Latn": "0.0", "arb_Arab": "1.0", "zho_Hans": "1.0"}
-    assert {row[header.index("identified")] for row in lines} == {"16"}
+    planned = store.plan()
+    assert planned is not None
+    rows = rates.answers(store, planned).to_dicts()
+    wrong = {row["subset"]: row["wrong_language"] for row in rows}
+    assert wrong == {"eng_Latn": 0.0, "arb_Arab": 1.0, "zho_Hans": 1.0}
+    assert {row["identified"] for row in rows} == {16}
     again, _, _ = swept(content(train_bits=[16]), tmp_path)
     assert (again.done, again.scored) == ([], 0)
 
@@ -91,8 +91,15 @@ def test_prompts_are_measured_once_for_all_adapters(tmp_path: Path) -> None:
     table = Store(tmp_path).prompt_sizes(cell, base.tokenizer)
     assert table is not None
     assert table.num_rows == 7
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("in_english")
+def test_the_report_has_both(tmp_path: Path) -> None:
+    _, _, store = swept(content(train_bits=[16]), tmp_path)
     page = build(store).read_text(encoding="utf-8")
-    assert "Tokens per word, character and byte" in page
-    assert "unicode characters" in page
-    csv = (tmp_path / "report" / "tables" / "prompts.csv").read_text(encoding="utf-8")
-    assert csv.count("\n") == 1 + 2 * 3
+    for text in ("wrong language", "Tokens per word, character and byte", "unicode characters"):
+        assert text in page
+    tables = tmp_path / "report" / "tables"
+    for name, rows in (("answers", 2 * 3), ("prompts", 2 * 3)):
+        assert (tables / f"{name}.csv").read_text(encoding="utf-8").count("\n") == 1 + rows

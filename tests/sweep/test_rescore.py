@@ -52,9 +52,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ChoiceRequest]:
 
 
 def test_pmi_changes_no_other_number(tmp_path: Path, asked: list[ChoiceRequest]) -> None:
-    _, without, _ = swept(content(), tmp_path / "without")
+    few: dict[str, Any] = {"subsets": ["eng_Latn", "zho_Hans"], "train_bits": [16]}
+    _, without, _ = swept(content(**few), tmp_path / "without")
     assert all(request.prompt.count("\n") for request in asked)
-    outcome, plan, store = swept(with_metrics(PMI), tmp_path / "with")
+    outcome, plan, store = swept(with_metrics(PMI, **few), tmp_path / "with")
     assert outcome.failed == {}
     assert plan.grid.evals == without.grid.evals
     ours, theirs = results(tmp_path / "with"), results(tmp_path / "without")
@@ -275,6 +276,7 @@ def test_metrics_that_are_not_for_a_task_are_refused(tmp_path: Path) -> None:
     assert "did you mean 'accuracy[pmi]'" in caught.value.what
 
 
+@pytest.mark.full
 def test_the_command_reports_beside_the_primary_metric(tmp_path: Path) -> None:
     swept(content(subsets=["eng_Latn"], train_bits=[16]), tmp_path)
     runner = CliRunner()
