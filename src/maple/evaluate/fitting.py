@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from maple.evaluate.responses import Asked, Request
-from maple.records import ChoiceRequest, Prompted, Shortened
+from maple.records import ChoiceRequest, GenerateRequest, Prompted, Shortened
 
 _MARKS = 8
 """Tokens that a tokenizer may add to a text: BOS and the like."""
+
+_JOINS = 4
+"""Tokens by which an exemplar's size may differ from what it adds to a prompt."""
 
 
 class Measuring(Protocol):
@@ -54,11 +57,16 @@ def fit(model: Measuring, asked: Asked) -> Fitted:
     too_long: dict[str, int] = {}
     suspects = [at for at, request in enumerate(requests) if most(request) > model.max_context]
     lengths = model.lengths([requests[at] for at in suspects]) if suspects else []
+    sizes: list[int] = []
+    if any(length > model.max_context for length in lengths):
+        sizes = model.lengths([GenerateRequest("", text, (), 0) for text in asked.exemplars])
     for at, length in zip(suspects, lengths, strict=True):
         if length <= model.max_context:
             continue
         name = asked.examples[at].example_id
-        request, dropped, left = _without_exemplars(model, requests[at], asked.exemplars)
+        request, dropped, left = _without_exemplars(
+            model, requests[at], length, asked.exemplars, sizes
+        )
         cut = asked.prompted[at].cut
         taken = 0
         if left > model.max_context and cut is not None:
@@ -83,17 +91,29 @@ def most(request: Request) -> int:
 
 
 def _without_exemplars(
-    model: Measuring, request: Request, exemplars: Sequence[str]
+    model: Measuring, request: Request, length: int, exemplars: Sequence[str], sizes: Sequence[int]
 ) -> tuple[Request, int, int]:
-    """The request with as many exemplars as fit, how many are gone, and its length in tokens."""
-    shorter, length = request, 0
+    """The request with as many exemplars as fit, how many are gone, and its length in tokens.
+
+    Long texts take long to tokenise: the sizes of the exemplars say where to look, and only what
+    is near is measured.
+
+    Args:
+        length: tokens of the whole request.
+        sizes: tokens of each exemplar by itself, give or take what joins it with others.
+    """
+    expected = [length - sum(sizes[:dropped]) for dropped in range(len(sizes) + 1)]
+    shorter = request
     for dropped in range(1, len(exemplars) + 1):
+        if expected[dropped] > model.max_context + _JOINS * dropped:
+            continue
         shorter = replace(request, prefix="".join(exemplars[dropped:]))
         (length,) = model.lengths([shorter])
         if length <= model.max_context:
             return shorter, dropped, length
-    if not exemplars:
-        (length,) = model.lengths([request])
+    if exemplars and shorter.prefix:
+        shorter = replace(request, prefix="")
+        (length,) = model.lengths([shorter])
     return shorter, len(exemplars), length
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,13 +10,15 @@ from maple.errors import ModelError
 from maple.models.files import SCRIPTED, read_json
 from maple.records import BaseModel, ChoiceRequest, GenerateRequest
 
+_Request = ChoiceRequest | GenerateRequest
+
 
 class Window(Protocol):
     """What a `protocols.LanguageModel` says about lengths."""
 
     max_context: int
 
-    def lengths(self, requests: Sequence[ChoiceRequest | GenerateRequest]) -> list[int]:
+    def lengths(self, requests: Sequence[_Request]) -> list[int]:
         """See `protocols.LanguageModel.lengths`."""
         ...
 
@@ -41,15 +43,18 @@ class _OfFiles:
         self._base = base
         self._config = read_json(Path(base.path) / "config.json", base.name)
         self.max_context = _context(self._config) or _by_class(base)
+        self._measure: Callable[[Sequence[_Request]], list[int]] | None = None
 
-    def lengths(self, requests: Sequence[ChoiceRequest | GenerateRequest]) -> list[int]:
+    def lengths(self, requests: Sequence[_Request]) -> list[int]:
         """See `protocols.LanguageModel.lengths`."""
-        # transformers takes seconds to load, and most prompts are short by their bytes alone.
-        from maple.models.encoding import expected_bos, lengths, load_tokenizer
+        if self._measure is None:
+            # transformers takes seconds to load, and most prompts are short by their bytes alone.
+            from maple.models.encoding import expected_bos, lengths, load_tokenizer
 
-        tokenizer = load_tokenizer(self._base)
-        bos = expected_bos(tokenizer, str(self._config.get("model_type")))
-        return lengths(tokenizer, requests, bos)
+            tokenizer = load_tokenizer(self._base)
+            bos = expected_bos(tokenizer, str(self._config.get("model_type")))
+            self._measure = lambda given: lengths(tokenizer, given, bos)
+        return self._measure(requests)
 
 
 def _context(config: Mapping[str, object]) -> int | None:
