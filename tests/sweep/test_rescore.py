@@ -21,7 +21,8 @@ from maple.store import Store, files, schemas
 from maple.study.load import validate
 from maple.sweep.catalogue import catalogue
 from maple.sweep.rescore import rescore
-from sweep.studies import content, results, swept
+from maple.tasks import TASKS
+from sweep.studies import content, planned, results, swept
 
 PMI = "accuracy[pmi]"
 
@@ -156,6 +157,32 @@ def test_a_prompt_without_a_label_has_no_neutral_one() -> None:
     for text in ("The tap drips.", "Question:\nWhy? The tap drips. So:", "The tap drips.\n"):
         with pytest.raises(DataError, match=r"last line of its prompt is no label"):
             neutral_prompt(item, Prompted(text, ()))
+    chinese = Example("i", "i", {"premise": "水龙头滴水。", "question": "cause"}, ("a", "b"), 0)
+    with pytest.raises(DataError, match=r"last line of its prompt is no label"):
+        neutral_prompt(chinese, Prompted("水龙头滴水。因为", ()))
+
+
+def test_a_study_that_cannot_have_pmi_is_refused_before_it_runs(tmp_path: Path) -> None:
+    study = with_metrics(PMI, subsets=["eng_Latn"], train_bits=[16])
+    study["evaluate"]["prompt"] = [
+        {"name": "joined", "task": "xcopa", "languages": ["en"], "text": "{premise} {question}:"}
+    ]
+    for section in study["evaluate"]["task"]:
+        if section["name"] == "xcopa":
+            section["prompt"] = "joined"
+    with pytest.raises(StudyError, match="the last line of its prompt is no label"):
+        planned(study, tmp_path)
+
+
+def test_tasks_whose_package_is_gone_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, store = swept(content(subsets=["eng_Latn"], train_bits=[16]), tmp_path)
+    without = {name: task for name, task in TASKS.items() if name != "xcopa"}
+    monkeypatch.setattr("maple.sweep.rescore.TASKS", without)
+    found = rescore(store, ["squad_english"])
+    assert found.scored == 2 * found.cells // 2 > 0
+    assert "xcopa: its package is not installed" in found.left_out
 
 
 def test_files_of_version_two_are_read_and_pmi_of_them_fails_alone(tmp_path: Path) -> None:

@@ -193,3 +193,24 @@ def test_a_pair_translated_is_english_on_both_sides() -> None:
     assert TASKS["mlqa"].metric_identity("f1", name) == TASKS["mlqa"].metric_identity(
         "f1", "eng_Latn.eng_Latn"
     )
+
+
+def test_the_words_of_exemplars_are_part_of_the_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = _study(setup="cross-lingual")
+    before, _ = planned(study, tmp_path / "a")
+    texts = {"eng_Latn": "{premise}\n{question}:", "swh_Latn": "{premise}\n{question}?"}
+
+    def ids(english: str) -> dict[str, str]:
+        changed = _study(setup="cross-lingual", prompt="own")
+        changed["evaluate"]["prompt"] = [
+            {"name": "own", "task": "xcopa", "languages": [key], "text": text}
+            for key, text in {**texts, "eng_Latn": english}.items()
+        ]
+        plan, _ = planned(changed, tmp_path / "b")
+        return {cell.subset: cell.prompt_hash for cell in plan.grid.evals.values()}
+
+    first, other = ids(texts["eng_Latn"]), ids("{premise}\nSo {question}:")
+    assert first["swh_Latn"] != other["swh_Latn"]
+    assert len({cell.prompt_hash for cell in before.grid.evals.values()}) == 2

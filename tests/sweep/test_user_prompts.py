@@ -106,6 +106,13 @@ def test_spaces_follow_the_scripts() -> None:
     assert task.render(ITEM, "tha_Thai", "l").answers == (" A", " B")
 
 
+def test_a_field_may_be_shown_twice(tmp_path: Path) -> None:
+    twice = FILE.replace("{premise}\\nThe", "{premise}\\nAgain: {premise}\\nThe", 1)
+    study = validate(_study(tmp_path, twice, "terse"), catalogue(), "s.toml")
+    found = {one.subset: one.problems for one in check.lint(study, None)}
+    assert found == {"eng_Latn": (), "zho_Hans": ()}
+
+
 def test_a_language_without_a_text_is_an_error() -> None:
     task = with_prompts(TASKS["xcopa"], [_prompt(language="eng_Latn")])
     with pytest.raises(DataError, match="prompt 'p' of xcopa has no text for tha_Thai"):
@@ -138,6 +145,8 @@ MISTAKES = [
     ('name = "terse"', 'name = "a b"', "prompt[0].name: got 'a b'"),
     ('task = "xcopa"', 'task = "xkopa"', "prompt[0].task: unknown task 'xkopa'"),
     ("{premise}", "{premiss}", "prompt[0].text: the items of xcopa have no 'premiss'"),
+    ("{question}", "{ question }", "prompt[0].text: '{ question ' is no field in braces"),
+    ("{question}", "{question", "prompt[0].text: '{question was:' is no field in braces"),
     ("{question}", "{choice3}", "prompt[0].text: the items of xcopa have no 'choice3'"),
     ('["en", "zh"]', '["en", "qqq"]', "prompt[0].languages: unknown language 'qqq'"),
     ('["en", "zh"]', '["en", "en"]', "prompt[0].languages: eng_Latn is listed twice"),

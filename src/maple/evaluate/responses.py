@@ -195,8 +195,10 @@ def neutral_prompt(example: Example, item: Prompted) -> str:
         DataError: that line is empty, or holds a text of the item.
     """
     line = item.text.rpartition("\n")[2]
-    # Single words may be both: XCOPA's field says "cause", and so does its label.
-    texts = [text.strip() for text in example.fields.values() if len(text.split()) > 1]
+    # An English word may be both: XCOPA's field says "cause", and so may its label. Other scripts
+    # write whole sentences without a space.
+    fields = (text.strip() for text in example.fields.values())
+    texts = [text for text in fields if text and not (text.isascii() and text.isalpha())]
     if not line.strip() or any(text in line for text in texts):
         raise DataError(
             f"{example.example_id}: the last line of its prompt is no label ({line[:60]!r}), "

@@ -78,7 +78,7 @@ def wording_of(prompt: UserPrompt, language: str) -> Wording:
 def lint(prompt: UserPrompt, items: Sequence[Example], language: str) -> list[str]:
     """Problems of the prompts of these items; see `prompts.lint`."""
     prompted = [render(prompt, item, language) for item in items]
-    shown = [name for name in dict.fromkeys(places(prompt.text)) if name not in prompt.values]
+    shown = [name for name in places(prompt.text) if name not in prompt.values]
     seen = [replace(item, fields=_with_choices(item)) for item in items]
     if prompt.answers:
         seen = [replace(item, choices=prompt.answers) for item in seen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,12 @@ class _Bound:
             if name not in known.fields:
                 hint = nearest(name, known.fields)
                 self._add("text", f"the items of {section.task} have no {name!r}", hint)
+        rest = section.text
+        for name in shown:
+            rest = rest.replace(f"{{{name}}}", "")
+        if stray := re.search(r"[{}][^{}\n]{0,20}", rest):
+            hint = "a field stands as {name}, without spaces; other braces are not for a prompt"
+            self._add("text", f"{stray[0]!r} is no field in braces", hint)
         if not shown:
             self._add("text", "shows nothing of an item", f"name a field: {{{known.fields[0]}}}")
         for name in section.values:

@@ -72,13 +72,16 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
     metrics = [Metric(metric, *task.metric_identity(metric, name)) for metric in task.metrics]
     metrics += [Metric(one.name, one.version, one.protocol) for one in asked if one.knows(language)]
     unknown = [f"{one.name} has no rules for it" for one in asked if not one.knows(language)]
+    # Exemplars of another subset have its words, where those are others.
+    worded = [name] if source is None or pool is None else [name, source]
+    texts = dict.fromkeys(task.prompt_text(one, section.prompt) for one in worded)
     subset = Subset(
         task=task.name,
         dataset=section.dataset,
         subset=name,
         items=_items_hash(items),
         prompt=section.prompt,
-        prompt_hash=content_hash([task.prompt_text(name, section.prompt), list(task.stop)]),
+        prompt_hash=content_hash([*texts, list(task.stop)]),
         n_shot=section.n_shot,
         pool=None if pool is None else _items_hash(fixed_order(pool)),
         max_new_tokens=task.max_new_tokens,

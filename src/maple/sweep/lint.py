@@ -12,8 +12,10 @@ from maple.data.pulled import Pulled, is_pulled, load
 from maple.data.reading import reading
 from maple.data.release import NoFilesError
 from maple.errors import DataError, MapleError, ModelError, NoExemplarsError
+from maple.evaluate.extra import PMI
 from maple.evaluate.fitting import fit
-from maple.evaluate.responses import exemplars_of, put
+from maple.evaluate.responses import Asked as Rendered
+from maple.evaluate.responses import exemplars_of, neutral_prompt, put
 from maple.models.window import Window
 from maple.protocols import Task
 from maple.records import BaseModel, ChoiceResponse, Example, GenerateResponse
@@ -167,8 +169,10 @@ def _of_asked(made: Asked, seed: int, windows: Sequence[tuple[BaseModel, Window]
     shots = exemplars_of(subset.task, source, subset.n_shot, seed, pool)
     found = violations(task, subset.subset, subset.prompt, made.items, shots, source)
     shortened: dict[str, int] = {}
-    if not found and windows:
+    if not found:
         rendered = put(task, subset.subset, subset.prompt, made.items, shots, source)
+        if any(metric.name == PMI for metric in subset.metrics):
+            found += _without_label(rendered)
         for base, window in windows:
             try:
                 fitted = fit(window, rendered)
@@ -221,6 +225,16 @@ def _unrewarded(task: Task, items: Sequence[Example], subset: str, prompt: str) 
         ]
         if low:
             yield f"{_named(low)}: {metric} gives less than 1 to the right answer"
+
+
+def _without_label(rendered: Rendered) -> Iterator[str]:
+    """Why there is no neutral prompt for `PMI`; of the first item that has none."""
+    for example, item in zip(rendered.examples, rendered.prompted, strict=True):
+        try:
+            neutral_prompt(example, item)
+        except DataError as error:
+            yield error.what
+            return
 
 
 def _too_long(found: Mapping[str, int], base: str, context: int) -> Iterator[str]:

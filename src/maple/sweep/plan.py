@@ -18,7 +18,7 @@ from maple.protocols import Task
 from maple.records import EvalCell, EvalWork, ScoreCell, Server, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
-from maple.study.config import FOREIGN, Study
+from maple.study.config import Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
 from maple.study.prompts import prompts_of
@@ -26,6 +26,7 @@ from maple.sweep.added import beside, language_checks
 from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
 from maple.sweep.external import METHOD as EXTERNAL
 from maple.sweep.external import adapter_cell, bring_in
+from maple.tasks.native import NativeTask
 
 KEPT_ITEMS = 20_000
 """Items whose prompts a worker keeps in memory. Adapters take turns over subsets of so many items,
@@ -383,10 +384,12 @@ def notes(checked: Checked) -> list[str]:
         for (task, name), one in prompts.items()
     ]
     languages = {
-        asked.task.language(asked.subset.subset)
+        asked.task.worded_in(subset, asked.subset.prompt)
         for asked in checked.asked
-        if not asked.subset.task.startswith(FOREIGN)
+        if isinstance(asked.task, NativeTask)
         and (asked.subset.task, asked.subset.prompt) not in prompts
+        for subset in (asked.subset.subset, asked.subset.exemplar_subset)
+        if subset is not None
     }
     unreviewed = sorted(language for language in languages if not reviewed(language))
     if unreviewed:

@@ -50,7 +50,9 @@ def rescore(store: Store, names: Sequence[str]) -> Rescored:
     if plan is None:
         raise StoreError(f"{store.root}: has no plan.json, so there is nothing to score")
     asked = _by_task(plan, names)
-    cells, left_out = beside(plan.evals, asked)
+    cells, unruled = beside(plan.evals, asked)
+    absent = {cell.task for cell in plan.evals.values() if not _is_here(cell.task)}
+    left_out = (*unruled, *(f"{task}: its package is not installed" for task in sorted(absent)))
     kept = {task: tuple(name for name in found if name != PMI) for task, found in asked.items()}
     rescored = {
         task: tuple(dict.fromkeys((*plan.rescored.get(task, ()), *kept.get(task, ()))))
@@ -70,6 +72,11 @@ def rescore(store: Store, names: Sequence[str]) -> Rescored:
     return Rescored(len(cells), scored, len(cells) - there - len(failed), left_out, failed)
 
 
+def _is_here(task: str) -> bool:
+    """Whether a task's code is at hand; those of other programs are scored by their own rules."""
+    return task.startswith(FOREIGN) or task in TASKS
+
+
 def _by_task(plan: PlanFile, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Which of the metrics are for which task.
 
@@ -78,7 +85,9 @@ def _by_task(plan: PlanFile, names: Sequence[str]) -> dict[str, tuple[str, ...]]
     """
     tasks = dict.fromkeys(cell.task for cell in plan.evals.values())
     known = {
-        task: available(TASKS[task].metrics, task) for task in tasks if not task.startswith(FOREIGN)
+        task: available(TASKS[task].metrics, task)
+        for task in tasks
+        if task in TASKS and not task.startswith(FOREIGN)
     }
     every = {one for found in known.values() for one in found}
     problems = [_unknown(name, known) for name in names if name not in every]

@@ -224,7 +224,8 @@ def _drawn(
         shots = exemplars_of(task.name, source, section.n_shot, 0, pool)
         shared = prefix([task.render(shot, source, section.prompt) for shot in shots], shots)
         items = made.items[: -(-wanted // len(asked))]
-        rows.append([(task, shared, task.render(item, subset, section.prompt)) for item in items])
+        own = made.subset.subset  # of translated items another than the one that was named
+        rows.append([(task, shared, task.render(item, own, section.prompt)) for item in items])
     turns = (item for turn in zip_longest(*rows) for item in turn if item is not None)
     return list(islice(turns, wanted))
 

@@ -153,6 +153,10 @@ class NativeTask:
             return user.render(self._own(subset, prompt), example, self.language(subset))
         return self._shape(prompt).render(self._wording(subset, prompt), example)
 
+    def worded_in(self, subset: str, prompt: str) -> str:
+        """Key of the language of a shipped prompt's words."""
+        return self._wording(subset, prompt).language
+
     def prompt_text(self, subset: str, prompt: str) -> str:
         """The prompt and the answers with placeholders, once for each way that items are asked."""
         if prompt in self.user:

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
-from maple.data.release import find
+from maple.data.release import NoFilesError, find
 from maple.data.rows import Row, build
 from maple.data.tsv import read_tsv
-from maple.errors import DataError
 from maple.languages import language as language_of
 from maple.languages import of_release
 from maple.prompts.literals import Wording
@@ -51,7 +50,7 @@ def _released(code: str, split: str, folder: Path | None) -> list[Row]:
         return read_tsv(path, (*_FIELDS, "label"))
     rows = [_renamed(row) for row in read_tsv(path) if row.text("language") == code]
     if not rows:
-        raise DataError(f"{path}: no row is in the language {code!r}", "download it again")
+        raise NoFilesError(f"{path}: no row is in the language {code!r}", "download it again")
     return rows
 
 
