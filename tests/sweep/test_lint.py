@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,14 @@ def test_an_exemplar_among_the_scored_items_is_caught() -> None:
     items = task.examples("mini", "eng_Latn", None)
     found = violations(task, "eng_Latn", "native", items, items[:1], "eng_Latn")
     assert f"exemplar {items[0].example_id} shares its passage with a scored item" in found
+
+
+def test_an_exemplar_on_a_scored_passage_is_caught_under_any_name() -> None:
+    task = TASKS["xquad"]
+    items = task.examples("mini", "eng_Latn", None)
+    shot = dataclasses.replace(items[0], example_id="other", cluster_id="elsewhere")
+    found = violations(task, "eng_Latn", "native", items, [shot], "eng_Latn")
+    assert "exemplar other shares its passage with a scored item" in found
 
 
 @pytest.mark.full

@@ -106,6 +106,15 @@ def test_spaces_follow_the_scripts() -> None:
     assert task.render(ITEM, "tha_Thai", "l").answers == (" A", " B")
 
 
+def test_the_article_of_a_summary_may_be_cut() -> None:
+    mine = UserPrompt("p", "xlsum", "all", "eng_Latn", "News: {text} In short:", (), {}, "p")
+    task = with_prompts(TASKS["xlsum"], [mine])
+    item = Example("i", "i", {"text": " It rained. "}, golds=("Rain.",))
+    shown = task.render(item, "eng_Latn", "p")
+    assert shown == Prompted("News: It rained. In short:", (" Rain.",), (6, 16))
+    assert task.render(item, "zho_Hans", "p").cut == (5, 15)
+
+
 def test_a_field_may_be_shown_twice(tmp_path: Path) -> None:
     twice = FILE.replace("{premise}\\nThe", "{premise}\\nAgain: {premise}\\nThe", 1)
     study = validate(_study(tmp_path, twice, "terse"), catalogue(), "s.toml")

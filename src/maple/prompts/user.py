@@ -26,13 +26,16 @@ def places(text: str) -> list[str]:
     return _PLACE.findall(text)
 
 
-def render(prompt: UserPrompt, item: Example, language: str) -> Prompted:
+def render(
+    prompt: UserPrompt, item: Example, language: str, cuttable: str | None = None
+) -> Prompted:
     """An item under a user's prompt.
 
     Args:
         prompt: of the item's task.
         item: a scored item or an exemplar.
         language: key of the language that the item is asked in.
+        cuttable: name of the field whose end may be cut, see `Prompted.cut`: where it stands first.
 
     Raises:
         DataError: the item lacks a field, has a value that the prompt has no word for, or another
@@ -41,6 +44,7 @@ def render(prompt: UserPrompt, item: Example, language: str) -> Prompted:
     wording = wording_of(prompt, language)
     # The pieces between names, and the names, by turns.
     pieces = _PLACE.split(prompt.text)
+    cuttable_at = pieces.index(cuttable, 1) if cuttable in pieces[1::2] else None
     for at in range(1, len(pieces), 2):
         if not wording.space and pieces[at] not in prompt.values:
             pieces[at - 1] = pieces[at - 1].removesuffix(" ")
@@ -54,7 +58,11 @@ def render(prompt: UserPrompt, item: Example, language: str) -> Prompted:
                 f"{item.example_id} has {len(item.choices)} choices"
             )
         answers, space = prompt.answers, wording.label_space
-    return Prompted("".join(pieces), tuple(space + answer.strip() for answer in answers))
+    cut = None
+    if cuttable_at is not None:
+        start = len("".join(pieces[:cuttable_at]))
+        cut = start, start + len(pieces[cuttable_at])
+    return Prompted("".join(pieces), tuple(space + answer.strip() for answer in answers), cut)
 
 
 def identity(prompt: UserPrompt, language: str) -> str:

@@ -25,6 +25,7 @@ from maple.sweep.asked import Asked, asked_of, bound, fixed_order
 from maple.sweep.datacheck import wanted
 from maple.tasks import OWN_TASKS
 from maple.tasks.harness import Harness
+from maple.tasks.native import NativeTask
 
 _PACKAGED = "mini"
 _GOLDS = 100
@@ -141,7 +142,7 @@ def violations(
     """
     found = [
         f"exemplar {shot.example_id} shares its passage with a scored item"
-        for shot in _leaking(items, shots)
+        for shot in _leaking(task, items, shots)
     ]
     if source == subset:
         found += task.lint([*shots, *items], subset, prompt)
@@ -209,10 +210,13 @@ def _of_prompts(
         yield Linted(task.name, dataset, subset, prompt, None, len(items), found)
 
 
-def _leaking(items: Sequence[Example], shots: Sequence[Example]) -> Iterator[Example]:
-    scored = {item.cluster_id for item in items} | {item.example_id for item in items}
+def _leaking(task: Task, items: Sequence[Example], shots: Sequence[Example]) -> Iterator[Example]:
+    """Exemplars that are scored, or share a passage (or all texts) with what is scored."""
+    names = {item.cluster_id for item in items} | {item.example_id for item in items}
+    alike = task.alike if isinstance(task, NativeTask) else None
+    texts = {alike(item) for item in items} if alike else set()
     for shot in shots:
-        if shot.cluster_id in scored or shot.example_id in scored:
+        if {shot.cluster_id, shot.example_id} & names or (alike and alike(shot) in texts):
             yield shot
 
 

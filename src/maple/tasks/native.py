@@ -57,6 +57,7 @@ class NativeTask:
         poolless: datasets without exemplars; all of them if there is no `read_pool`.
         alike: what an exemplar may not share with a scored item: its passage, or all its texts.
         remark: what a report must say about the items.
+        cuttable: name of the field whose end may be cut to fit a context, see `Prompted.cut`.
         untranslated, mended_by: see `protocols.Parallel`.
         user: prompts of a study, by name and language of the items (or "all").
     """
@@ -71,6 +72,7 @@ class NativeTask:
     alike: Callable[[Example], Hashable]
     remark: Callable[[Sequence[Example]], list[str]] = lambda _: []
     poolless: tuple[str, ...] = ()
+    cuttable: str | None = None
     untranslated: tuple[str, ...] = ()
     mended_by: str = "compare the files with their release"
     user: Mapping[str, Mapping[str, UserPrompt]] = field(default_factory=dict)
@@ -150,7 +152,8 @@ class NativeTask:
             DataError: no such prompt, or the language lacks a word.
         """
         if prompt in self.user:
-            return user.render(self._own(subset, prompt), example, self.language(subset))
+            own, language = self._own(subset, prompt), self.language(subset)
+            return user.render(own, example, language, self.cuttable)
         return self._shape(prompt).render(self._wording(subset, prompt), example)
 
     def worded_in(self, subset: str, prompt: str) -> str:

@@ -98,5 +98,6 @@ XLSUM = NativeTask(
     read_scored=lambda *where: _read("test", *where),
     read_pool=lambda *where: _read("val", *where),
     alike=passage("text"),
+    cuttable="text",
 )
 """Subsets are language keys; exemplars are validation items of the same language."""
