@@ -10,7 +10,7 @@ import pytest
 
 from maple.analysis import frames
 from maple.analysis.estimates import mean, paired_difference
-from maple.analysis.results import Results, macro, results, table, untuned
+from maple.analysis.results import Results, linked, macro, results, table, untuned
 from report.fake_store import ITEMS, LANGUAGES, Fake, filled
 
 CLUSTERS = [f"p{item // 4}" for item in range(ITEMS)]
@@ -138,3 +138,17 @@ def test_the_table_has_null_where_nothing_is_known(fake: Fake, found: Results) -
     assert rows.filter(pl.col("status") != "done")["score"].null_count() == 4
     # Deltas: adapters only, 4 of 6 rows in each metric and language, less what is not done.
     assert done["delta"].drop_nulls().to_list() == pytest.approx([0.1] * (4 * 12 - 4))
+
+
+def test_clusters_that_share_items_are_joined() -> None:
+    english = (["q1", "q2", "q3", "q4"], ["en-a", "en-a", "en-b", "en-c"])
+    german = (["q2", "q3", "q5"], ["de-x", "de-x", "de-y"])
+    assert linked([english, german]) == {
+        "en-a": "de-x",
+        "en-b": "de-x",
+        "de-x": "de-x",
+        "en-c": "en-c",
+        "de-y": "de-y",
+    }
+    # Where translations share their cluster's name, nothing changes.
+    assert linked([(["1", "2"], ["p", "q"]), (["2", "1"], ["q", "p"])]) == {"p": "p", "q": "q"}

@@ -157,6 +157,7 @@ def results(plan: PlanFile, scores: pl.DataFrame) -> Results:
         done = [name for name in evals if (name, setting.metric) in scored]
         if done:
             score_parts = [scored[name, setting.metric] for name in done]
+            joined = linked([(part.ids, part.clusters) for part in score_parts])
             delta_parts = [
                 paired
                 for name in done
@@ -169,8 +170,10 @@ def results(plan: PlanFile, scores: pl.DataFrame) -> Results:
                     setting,
                     train_id,
                     bits,
-                    macro([(part.scores, part.clusters) for part in score_parts]),
-                    macro([(a - b, clusters) for a, b, clusters in delta_parts])
+                    macro([(one.scores, [joined[c] for c in one.clusters]) for one in score_parts]),
+                    macro(
+                        [(a - b, [joined[c] for c in clusters]) for a, b, clusters in delta_parts]
+                    )
                     if delta_parts
                     else None,
                     tuple(plan.evals[name].subset for name in done),
@@ -201,6 +204,34 @@ def untuned(plan: PlanFile) -> dict[str, str]:
         if reference is not None:
             found[name] = reference
     return found
+
+
+def linked(parts: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, str]:
+    """Clusters that stand or fall together over several subsets.
+
+    Items of one id are translations of each other. Where each language has passages of its own,
+    as in MLQA, their clusters differ, and clusters that share an item are joined.
+
+    Args:
+        parts: example ids and clusters of the items of each subset.
+
+    Returns:
+        The name of the joined cluster, the first of its members' names, by cluster.
+    """
+    parent = {name: name for _, clusters in parts for name in clusters}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    first: dict[str, str] = {}
+    for ids, clusters in parts:
+        for item, cluster in zip(ids, clusters, strict=True):
+            low, high = sorted((root(cluster), root(first.setdefault(item, cluster))))
+            parent[high] = low
+    return {name: root(name) for name in parent}
 
 
 def macro(
