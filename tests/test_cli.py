@@ -255,7 +255,7 @@ def test_data_is_fetched_and_checked(tmp_path: Path, hub: Hub) -> None:
     done = maple("data", "pull", path, "--to", "d", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "1 files, 0.0 MB: --data d\n")
     pulled = json.loads(maple("data", "pull", path, "--to", "d", "--json", folder=tmp_path).stdout)
-    assert (pulled["complete"], pulled["bytes"]) == (True, len(rows))
+    assert (pulled["unfinished"], pulled["bytes"]) == ([], len(rows))
     assert pulled["sources"] == [{"source": "multialpaca", "language": "spa_Latn"}]
     assert maple("plan", path, "--data", "d", folder=tmp_path).returncode == 0
     done = maple("data", "check", "d", folder=tmp_path)

@@ -272,6 +272,29 @@ def test_what_cannot_be_fetched_is_named_at_once(filled: Hub, tmp_path: Path) ->
     ]
 
 
+def test_a_pull_that_fails_leaves_what_other_studies_have(filled: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    pull(study(), folder, {}, quiet)
+    news = {
+        "name": "news",
+        "base": {"models": ["scripted:hash"]},
+        "evaluate": {
+            "eval_bits": [16],
+            "task": [{"name": "xlsum", "subsets": ["id"], "n_shot": 0}],
+        },
+    }
+    other = validate(news, catalogue(), "test")
+    with pytest.raises(StudyError, match="csebuetnlp/xlsum at main: no such dataset"):
+        pull(other, folder, {}, quiet)
+    assert (load(folder).manifest.studies, load(folder).manifest.unfinished) == (
+        [study().name, "news"],
+        ["news"],
+    )
+    assert make(study(), folder, None, Store(tmp_path / "out")).grid.evals
+    with pytest.raises(StudyError, match="csebuetnlp/xlsum was not pulled"):
+        make(other, folder, None, Store(tmp_path / "b"))
+
+
 def test_folders_that_cannot_be_pulled_into(filled: Hub, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match=r"--to .*file: File exists"):

@@ -69,8 +69,8 @@ class Manifest(_Section):
     Attributes:
         maple: version of the program that fetched last.
         created: UTC, ISO 8601, of the first fetch.
-        complete: everything asked for is there.
         studies: names of the studies that it was fetched for.
+        unfinished: those of them whose pull has not ended.
         datasets: what the hub had, by repository and revision.
         files: by path from the folder, with "/".
         tasks, sources: what can be read from it.
@@ -79,12 +79,17 @@ class Manifest(_Section):
     schema_version: Literal[1] = 1
     maple: str
     created: str
-    complete: bool = False
     studies: list[str] = []
+    unfinished: list[str] = []
     datasets: dict[str, dict[str, Known]] = {}
     files: dict[str, Copy] = {}
     tasks: list[Subset] = []
     sources: list[Part] = []
+
+    @property
+    def complete(self) -> bool:
+        """Everything asked for is there."""
+        return not self.unfinished
 
 
 class Pulled:
@@ -234,9 +239,9 @@ def filling(folder: Path, study: str) -> Iterator[Pulled]:
     try:
         pulled = Pulled(folder, _begun(folder), filling=True)
         pulled.manifest.maple = provenance.versions()["maple"]
-        pulled.manifest.complete = False
-        if study not in pulled.manifest.studies:
-            pulled.manifest.studies.append(study)
+        for names in (pulled.manifest.studies, pulled.manifest.unfinished):
+            if study not in names:
+                names.append(study)
         pulled.save()
         yield pulled
     finally:
@@ -278,7 +283,8 @@ def opened(
     mirror: Mirror | None = None
     if folder is not None and is_pulled(folder):
         mirror = pulled = load(folder)
-        if not pulled.manifest.complete:
+        # What another study still lacks is missed only by whoever reads it.
+        if set(pulled.manifest.studies) <= set(pulled.manifest.unfinished):
             raise _unfinished(folder)
         folder = None
     with reading(pins=pins, mirror=mirror) as found:

@@ -53,7 +53,7 @@ def pull(study: Study, folder: Path, locks: Mapping[str, str], on_step: OnStep) 
                 _source(name, study.train.languages, pulled, on_step, problems)
         if problems:
             raise StudyError.of(problems)
-        pulled.manifest.complete = True
+        pulled.manifest.unfinished.remove(study.name)
         pulled.save()
     return pulled.manifest
 
