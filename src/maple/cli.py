@@ -322,6 +322,9 @@ def tasks(as_json: AsJson = False) -> None:
     from maple.evaluate.extra import available
     from maple.tasks import TASKS
 
+    found, problems = TASKS.loadable()
+    for problem in problems:
+        stderr.print(f"left out: {problem}", markup=False)
     rows = [
         {
             "task": name,
@@ -332,7 +335,7 @@ def tasks(as_json: AsJson = False) -> None:
             "metrics": list(task.metrics),
             "on request": list(available(task.metrics, name)),
         }
-        for name, task in TASKS.items()
+        for name, task in found.items()
         for dataset in task.datasets
     ]
     _list("tasks", rows, as_json)

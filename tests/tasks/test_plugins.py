@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from maple.data.packaged import MINI
 from maple.errors import StudyError
 from maple.study.load import validate
+from maple.sweep import datacheck
 from maple.sweep.catalogue import catalogue
 from maple.tasks import OWN_TASKS, TASKS, plugins
 from maple.tasks.plugins import WithPlugins
@@ -97,6 +99,22 @@ def test_nothing_is_loaded_before_it_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert tasks["xcopa"] is OWN_TASKS["xcopa"]
     with pytest.raises(StudyError, match=r"'story' .* cannot be loaded: ModuleNotFoundError"):
         tasks["story"]
+
+
+def test_a_broken_package_stops_nobody_who_did_not_ask_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tasks = _offer(monkeypatch, ("story", "no_such_module:TASK"))
+    found, (problem,) = tasks.loadable()
+    assert found == OWN_TASKS
+    assert "'story' of the package" in problem.what
+    monkeypatch.setattr("maple.sweep.datacheck.TASKS", tasks)
+    xcopa = tmp_path / "xcopa" / "data" / "sw"
+    xcopa.mkdir(parents=True)
+    (xcopa / "test.sw.jsonl").write_bytes((MINI / "xcopa" / "swh_Latn.test.jsonl").read_bytes())
+    checked = datacheck.check(tmp_path, lambda _: None)
+    assert [one.name for one in checked.held] == ["xcopa"]
+    assert [one.what for one in checked.problems] == [problem.what]
 
 
 def test_a_name_that_is_taken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,9 +93,11 @@ def check(folder: Path, on_step: OnStep) -> Found:
     """
     pulled = load(folder) if is_pulled(folder) else None
     found = Found()
+    tasks, unsound = TASKS.loadable()
+    found.problems += [DataError(problem.what, problem.hint) for problem in unsound]
     with reading(mirror=pulled, collect=True) as read:
         look = _Look(None if pulled else folder, found, read, on_step)
-        for task, dataset, subsets in wanted(pulled, TASKS):
+        for task, dataset, subsets in wanted(pulled, tasks):
             look.task(task, dataset, subsets)
         for source, languages in _parts(pulled).items():
             for language in languages:

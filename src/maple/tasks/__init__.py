@@ -29,7 +29,7 @@ OWN_TASKS: Mapping[str, Task] = MappingProxyType(
 )
 """Every benchmark of this package by the name that a study file uses."""
 
-TASKS: Mapping[str, Task] = WithPlugins(OWN_TASKS)
+TASKS = WithPlugins(OWN_TASKS)
 """Those, and the ones of other packages, each loaded when it is asked for."""
 
 

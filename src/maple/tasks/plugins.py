@@ -66,6 +66,17 @@ class WithPlugins(Mapping[str, Task]):
     def __len__(self) -> int:
         return len({*self._own, *self._offered})
 
+    def loadable(self) -> tuple[dict[str, Task], list[StudyError]]:
+        """All tasks that are sound, and what is wrong with the others."""
+        found: dict[str, Task] = {}
+        problems = []
+        for name in self:
+            try:
+                found[name] = self[name]
+            except StudyError as error:
+                problems.append(error)
+        return found, problems
+
     @cached_property
     def _offered(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
