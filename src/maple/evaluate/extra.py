@@ -68,8 +68,7 @@ class Extra:
             return _by_pmi(example, response)
         if not isinstance(response, GenerateResponse):
             raise TypeError(f"{self.name} is scored from generate responses")
-        answer = response.text.strip().partition("\n")[0].strip()
-        return self.text(answer, example.golds, language, task)
+        return self.text(qa.first_line(response.text), example.golds, language, task)
 
 
 def extras(names: Sequence[str], own: Sequence[str], task: str) -> tuple[Extra, ...]:

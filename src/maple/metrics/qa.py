@@ -143,6 +143,11 @@ def normalise(text: str, language: str) -> str:
     return " ".join(kept.split())
 
 
+def first_line(text: str) -> str:
+    """The prediction in a completion: its first line with visible characters; "" for none."""
+    return text.strip().partition("\n")[0].strip()
+
+
 def exact_match(prediction: str, golds: Sequence[str], language: str) -> float:
     """Whether the prediction equals any of the golds after normalisation.
 

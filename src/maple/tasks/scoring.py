@@ -138,7 +138,7 @@ class Writing:
         del answers
         if not isinstance(response, GenerateResponse):
             raise TypeError("texts are scored from generate responses")
-        prediction = response.text.strip().partition("\n")[0].strip()
+        prediction = qa.first_line(response.text)
         return self._texts.functions[metric](prediction, example.golds, language)
 
     def rules(self, metric: str, language: str) -> tuple[int, str]:
