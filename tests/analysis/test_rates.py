@@ -60,13 +60,18 @@ def test_what_is_counted(answered: tuple[Fake, str]) -> None:
     assert row["wrong_language"] is None
 
 
-def test_no_interval_where_nothing_happened_or_everything(answered: tuple[Fake, str]) -> None:
+def test_wilsons_interval_where_nothing_happened_or_everything(
+    answered: tuple[Fake, str],
+) -> None:
     fake, name = answered
     row = _answer(fake, name, ["fine"] * 40)
-    assert (row["empty"], row["empty_low"], row["empty_high"]) == (0.0, None, None)
+    # Ten passages: 1.96 squared over (10 + 1.96 squared).
+    assert (row["empty"], row["empty_low"]) == (0.0, 0.0)
+    assert row["empty_high"] == pytest.approx(0.277533, abs=1e-6)
     assert (row["stop"], row["length"]) == (1.0, 0.0)
     row = _answer(fake, name, [""] * 40)
-    assert (row["empty"], row["empty_low"], row["unparsed"]) == (1.0, None, 0.0)
+    assert (row["empty"], row["empty_high"], row["unparsed"]) == (1.0, 1.0, 0.0)
+    assert row["empty_low"] == pytest.approx(1 - 0.277533, abs=1e-6)
 
 
 def test_the_language_of_the_answers_that_could_be_told(answered: tuple[Fake, str]) -> None:

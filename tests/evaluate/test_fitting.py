@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from maple.evaluate.fitting import fit, most
+from maple.evaluate.fitting import Fitted, fit, most
 from maple.evaluate.responses import Asked, put
 from maple.models.scripted import ScriptedModel
 from maple.records import ChoiceRequest, Example, GenerateRequest, Prompted, Shortened
@@ -42,9 +42,13 @@ def _model(context: int, monkeypatch: pytest.MonkeyPatch) -> ScriptedModel:
     return ScriptedModel()
 
 
+def _fit(model: ScriptedModel, asked: Asked) -> Fitted:
+    return fit(model.lengths, model.max_context, asked)
+
+
 def test_what_fits_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = _asked(_Words(cut=True), 5, 9)
-    fitted = fit(_model(8192, monkeypatch), asked)
+    fitted = _fit(_model(8192, monkeypatch), asked)
     assert (fitted.asked, fitted.shortened, fitted.too_long) == (asked, {}, {})
 
 
@@ -53,7 +57,7 @@ def test_exemplars_go_from_the_far_end(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = _asked(_Words(cut=True), 5, 15, 30)
     model = _model(41, monkeypatch)
     assert model.lengths(asked.requests) == [41, 51, 66]
-    fitted = fit(model, asked)
+    fitted = _fit(model, asked)
     assert fitted.shortened == {"i1x": Shortened(1, 0), "i2x": Shortened(3, 0)}
     assert model.lengths(fitted.asked.requests) == [41, 41, 36]
     assert fitted.asked.requests[0] == asked.requests[0]
@@ -66,7 +70,7 @@ def test_exemplars_go_from_the_far_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_then_the_end_of_the_text_goes_and_never_the_frame(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fitted = fit(_model(20, monkeypatch), _asked(_Words(cut=True), 30))
+    fitted = _fit(_model(20, monkeypatch), _asked(_Words(cut=True), 30))
     assert fitted.shortened == {"i0x": Shortened(3, 16)}
     (request,) = fitted.asked.requests
     assert request.prefix == ""
@@ -76,21 +80,21 @@ def test_then_the_end_of_the_text_goes_and_never_the_frame(
 
 def test_what_cannot_be_cut_is_told_and_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = _asked(_Words(cut=False), 5, 30)
-    fitted = fit(_model(20, monkeypatch), asked)
+    fitted = _fit(_model(20, monkeypatch), asked)
     assert fitted.too_long == {"i1x": 36}
     assert fitted.shortened == {"i0x": Shortened(3, 0)}
     assert fitted.asked.requests[1] == asked.requests[1]
 
 
 def test_a_frame_that_is_too_long_by_itself_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted = fit(_model(5, monkeypatch), _asked(_Words(cut=True), 30))
+    fitted = _fit(_model(5, monkeypatch), _asked(_Words(cut=True), 30))
     assert fitted.too_long == {"i0x": 6}
 
 
 def test_an_item_is_shortened_by_its_own_length_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model = _model(41, monkeypatch)
-    together = fit(model, _asked(_Words(cut=True), 15, 30)).asked.requests
-    alone = fit(model, _asked(_Words(cut=True), 15)).asked.requests
+    together = _fit(model, _asked(_Words(cut=True), 15, 30)).asked.requests
+    alone = _fit(model, _asked(_Words(cut=True), 15)).asked.requests
     assert together[0] == alone[0]
 
 

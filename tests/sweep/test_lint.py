@@ -135,6 +135,24 @@ def test_a_metric_that_does_not_reward_the_right_answer_is_caught(
     assert line.endswith("accuracy[per_char] gives less than 1 to the right answer")
 
 
+def test_one_text_that_no_metric_rewards_is_told_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = TASKS["xlsum"]
+    items = task.examples("mini", "eng_Latn", None)
+    short = replace(items[0], golds=("Rain",))
+    monkeypatch.setattr(task, "read_scored", lambda *_where: [short, *items[1:]])
+    study = content()
+    study["evaluate"]["task"] = [
+        {"name": "xlsum", "dataset": "mini", "subsets": ["en"], "n_shot": 0}
+    ]
+    (one,) = check.lint(validate(study, catalogue(), "test"), None)
+    assert one.problems == ()
+    assert one.asked is not None
+    remark = f"{short.example_id}: the right answer gets less than 1 by rouge2"
+    assert remark in one.asked.remarks
+
+
 def test_what_cannot_be_read_is_a_finding() -> None:
     study = content(subsets=["eng_Latn"])
     del study["evaluate"]["task"][1:]

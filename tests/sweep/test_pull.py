@@ -78,7 +78,7 @@ def fill(hub: Hub) -> None:
             f"xquad.{code}/validation-00000-of-00001.parquet": parquet_file(
                 *(squad(n, "xquad") for n in range(ROWS))
             )
-            for code in ("de", "el")
+            for code in ("de", "el", "en")
         },
     )
     hub.put("facebook/mlqa", {"mlqa.py": b""})
@@ -145,7 +145,7 @@ def test_a_pulled_folder_gives_the_cells_of_the_hub(filled: Hub, tmp_path: Path)
     folder = tmp_path / "data"
     made = pull(study(), folder, {}, quiet)
     assert made.complete
-    assert len(made.files) == 10
+    assert len(made.files) == 11
     from_hub = planned(None, tmp_path / "a")
     filled.requests.clear()
     pulled = planned(folder, tmp_path / "b")
@@ -211,9 +211,10 @@ def test_an_interrupted_pull_goes_on(
     filled.fetched()
     made = pull(study(), folder, {}, quiet)
     assert made.complete
-    assert len(made.files) == 10
+    assert len(made.files) == 11
     assert {name.split("/")[0] for name in filled.fetched()} == {
         "xquad.el",
+        "xquad.en",
         "mlqa.en.en",
         "es.jsonl",
     }
@@ -354,7 +355,8 @@ def test_damage_to_a_pulled_folder_is_named(filled: Hub, tmp_path: Path) -> None
         ("xcopa", "eng_Latn", 8, 8),
         ("xcopa", "tha_Thai", 8, 8),
         ("xquad", "deu_Latn", 8, 8),
-        ("xquad", "ell_Grek", 8, 8),
+        ("xquad", "ell_Grek", 8, None),
+        ("xquad", "eng_Latn", 8, 8),
         ("multialpaca", "spa_Latn", 8, None),
     ]
     assert {one.state for one in found.held} == {"a part"}

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from maple.cli import app
-from maple.errors import DataError, StudyError
+from maple.errors import DataError, ModelError, StudyError
 from maple.evaluate.responses import neutral_prompt
 from maple.metrics import compat
 from maple.models.scripted import ScriptedModel
@@ -129,6 +129,31 @@ def test_pmi_asked_later_asks_for_what_is_missing_only(
     swept(content(subsets=["eng_Latn"]), tmp_path, limit=10)
     assert asked == []
     assert all(store.count_neutral(name, cell) == 10 for name, cell in cells.items())
+
+
+def test_answers_stand_when_the_neutral_prompts_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = with_metrics(PMI, subsets=["eng_Latn"])
+    with monkeypatch.context() as patched:
+
+        def broken(*_arguments: object) -> None:
+            raise ModelError("out of memory")
+
+        patched.setattr("maple.sweep.unit.neutral", broken)
+        outcome, plan, store = swept(study, tmp_path, limit=6)
+    cells = {name: cell for name, cell in plan.grid.evals.items() if cell.task == "xcopa"}
+    assert set(outcome.failed) == set(cells)
+    for name, cell in cells.items():
+        record = store.eval_record(name, cell)
+        assert record is not None
+        assert (record.status, record.n) == ("failed", 6)
+    own = {name for name, one in plan.grid.scores.items() if one.eval_id in cells}
+    scored = {name for name in own if store.scores(name, plan.grid.scores[name]) is not None}
+    assert {plan.grid.scores[name].metric for name in own - scored} == {PMI}
+    resumed, _, _ = swept(study, tmp_path, limit=6)
+    assert (sorted(resumed.done), resumed.failed) == (sorted(cells), {})
+    assert resumed.scored == len(cells)
 
 
 def test_equal_labels_and_choices_are_asked_once(

@@ -132,6 +132,29 @@ def test_cells_wait_for_their_server(
     assert sorted(resumed.done) == sorted(plan.grid.evals)
 
 
+def test_what_is_left_out_does_not_depend_on_how_a_server_was_started(tmp_path: Path) -> None:
+    room = {"max_position_embeddings": 760}
+    folder = tiny.saved(tmp_path / "tiny", "gemma3", **room)
+    state = TinyServer(tiny.build("gemma3", **room).eval(), folder)
+    with serving(state) as url:
+        asked = study(folder, url, train=False)
+        state.faults = {"short-context"}
+        refused, plan, _ = swept(asked, tmp_path / "out")
+        shorten = {name for name, one in plan.grid.evals.items() if one.truncation == "shorten"}
+        assert 0 < len(shorten) < len(plan.grid.evals)
+        for name in shorten:
+            assert f"the 760 tokens that {folder} reads, and " in refused.failed[name]
+            assert "takes only 40" in refused.failed[name]
+            assert "--max-model-len 760" in refused.failed[name]
+        state.faults = set()
+        resumed, _, store = swept(asked, tmp_path / "out")
+    assert not resumed.failed
+    for name in shorten:
+        record = store.eval_record(name, plan.grid.evals[name])
+        assert record is not None
+        assert record.shortened
+
+
 def test_the_worker_is_told_where_the_server_is(folder: Path, url: str, tmp_path: Path) -> None:
     changes = {"model": "tiny", "compute_dtype": "float16"}
     plan, store = planned(study(folder, url, server=changes), tmp_path)

@@ -13,9 +13,9 @@ from maple.evaluate.responses import exemplars_of
 from maple.report import build
 from maple.store import Store
 from maple.study.load import validate
-from maple.study.setups import translated, translation
+from maple.study.setups import setup_of, translated, translation
 from maple.sweep.catalogue import catalogue
-from maple.sweep.plan import commit, make
+from maple.sweep.plan import commit, make, notes
 from maple.sweep.pull import pull
 from maple.sweep.run import run
 from maple.tasks import TASKS
@@ -169,6 +169,30 @@ def test_a_translation_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     data = _release(tmp_path / "data")
     with pytest.raises(StudyError, match=r"none of these files is there: xcopa/data/sw/test\.sw"):
         make(study, data, None, Store(tmp_path / "out"))
+
+
+def test_exemplars_that_are_lent_are_named_and_worded_as_what_they_are(tmp_path: Path) -> None:
+    for name, source in (
+        ("xquad/xquad.el.json", "swh_Latn.test"),
+        ("xquad/xquad.en.json", "eng_Latn.test"),
+        ("mlqa/dev/dev-context-en-question-en.json", "eng_Latn.val"),
+    ):
+        target = tmp_path / "data" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((MINI / "xquad" / f"{source}.json").read_bytes())
+    section = {"dataset": "release", "subsets": ["el"], "prompt": "english"}
+    study = validate(_study("xquad", **section), catalogue(), "test")
+    plan = make(study, tmp_path / "data", None, Store(tmp_path / "out"))
+    (cell,) = plan.grid.evals.values()
+    assert (cell.subset, cell.exemplar_subset) == ("ell_Grek", "eng_Latn")
+    assert setup_of(cell) == "cross-lingual"
+    assert "xquad/ell_Grek: has no exemplars of its own here, takes those of eng_Latn." in notes(
+        plan.checked
+    )
+    # Without shots there is nothing to lend.
+    alone = validate(_study("xquad", **{**section, "n_shot": 0}), catalogue(), "test")
+    (cell,) = make(alone, tmp_path / "data", None, Store(tmp_path / "b")).grid.evals.values()
+    assert setup_of(cell) == "monolingual"
 
 
 def test_a_pull_fetches_exemplars_in_english(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from maple.data.hub import HubDataset
 from maple.data.rows import Row
-from maple.errors import DataError
+from maple.errors import DataError, NoExemplarsError
 from maple.records import ChoiceResponse, Example, GenerateResponse
 from maple.tasks.xquad import XQUAD
 
@@ -69,20 +69,22 @@ def test_questions_of_a_passage_share_a_cluster(folder: Path) -> None:
     assert [item.cluster_id for item in thai] == [item.cluster_id for item in items]
 
 
-def test_exemplars_are_in_the_language_or_else_english(folder: Path) -> None:
+def test_exemplars_are_in_the_language_or_lent_by_english(folder: Path) -> None:
     german = TASK.exemplar_pool("release", "deu_Latn", folder)
     assert {item.cluster_id for item in german} == {"mlqa-dev-deu_Latn-p000"}
-    thai = TASK.exemplar_pool("release", "tha_Thai", folder)  # MLQA has no Thai
-    assert {item.cluster_id for item in thai} == {f"mlqa-dev-eng_Latn-p00{n}" for n in range(2)}
+    assert TASK.lent_by("release", "deu_Latn", folder) == "deu_Latn"
+    assert TASK.lent_by("release", "tha_Thai", folder) == "eng_Latn"  # MLQA has no Thai
     (folder / "mlqa/dev/dev-context-de-question-de.json").unlink()
-    german = TASK.exemplar_pool("release", "deu_Latn", folder)
-    assert [item.example_id for item in german] == ["q80-0", "q80-1", "q81-0", "q81-1"]
+    assert TASK.lent_by("release", "deu_Latn", folder) == "eng_Latn"
+    assert TASK.lent_by("mini", "deu_Latn", None) == "deu_Latn"
 
 
-def test_no_pool_at_all_is_an_error(folder: Path) -> None:
-    (folder / "mlqa/dev/dev-context-en-question-en.json").unlink()
-    with pytest.raises(DataError, match="dev-context-en-question-en"):
+def test_no_pool_is_an_error(folder: Path) -> None:
+    with pytest.raises(NoExemplarsError, match="questions of MLQA, which has none in tha_Thai"):
         TASK.exemplar_pool("release", "tha_Thai", folder)
+    (folder / "mlqa/dev/dev-context-de-question-de.json").unlink()
+    with pytest.raises(DataError, match="dev-context-de-question-de"):
+        TASK.exemplar_pool("release", "deu_Latn", folder)
 
 
 def test_a_question_on_a_scored_passage_is_no_exemplar(folder: Path) -> None:

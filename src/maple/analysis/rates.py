@@ -21,6 +21,9 @@ Row = dict[str, object]
 
 Clusters = Mapping[str, str]
 
+_Z = 1.959964
+"""Of the normal distribution, for 95 %."""
+
 
 def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
     """Rates of each eval cell with written answers: a check on every score.
@@ -124,12 +127,18 @@ def _rates(
 
 
 def _rate(name: str, happened: Sequence[bool], clusters: Sequence[str]) -> Row:
-    """A share with its interval; none where it is 0 or 1, of which resamples say nothing."""
+    """A share with its interval.
+
+    Resamples of what happened always, or never, say nothing: the interval is Wilson's (1927) then,
+    of as many trials as there are clusters.
+    """
     if not happened:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
     share = sum(happened) / len(happened)
     if share in (0.0, 1.0):
-        return {name: share, f"{name}_low": None, f"{name}_high": None}
+        beyond = _Z**2 / (len(set(clusters)) + _Z**2)
+        low, high = (0.0, beyond) if share == 0.0 else (1.0 - beyond, 1.0)
+        return {name: share, f"{name}_low": low, f"{name}_high": high}
     found = mean([float(one) for one in happened], clusters)
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 

@@ -31,9 +31,14 @@ def read_questions(split: str, context: str, question: str, folder: Path | None)
     return from_hub(rows)
 
 
+def is_language(key: str) -> bool:
+    """Whether MLQA has a language."""
+    return "mlqa" in language(key).codes
+
+
 def has_questions(split: str, key: str, folder: Path | None) -> bool:
     """Whether there are passages with questions in a language: in MLQA, and in `folder`."""
-    if "mlqa" not in language(key).codes:
+    if not is_language(key):
         return False
     return folder is None or exists(folder, _file(split, key, key))
 

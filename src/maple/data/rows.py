@@ -37,6 +37,17 @@ class Row:
             raise self.error(f"{name!r} is {_shown(value)}, expected a string")
         return value
 
+    def filled(self, name: str) -> str:
+        """A value that must be a string with more than white space in it.
+
+        Raises:
+            DataError: as `text`, or it is empty.
+        """
+        value = self.text(name)
+        if not value.strip():
+            raise self.error(f"{name!r} is empty")
+        return value
+
     def optional_text(self, name: str) -> str:
         """A value that may be missing or null, which both read as "".
 

@@ -94,10 +94,7 @@ def _questions(
 
 
 def _question(row: Row, answers: Callable[[Row, str], tuple[str, ...]]) -> Question:
-    context, question = row.text("context"), row.text("question")
-    for name, text in (("context", context), ("question", question)):
-        if not text.strip():
-            raise row.error(f"{name!r} is empty")
+    context, question = row.filled("context"), row.filled("question")
     number = row.integer("passage")
     golds = answers(row, context)
     return Question(row.where, row.text("id"), number, context, question, golds)

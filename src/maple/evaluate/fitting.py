@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from maple.evaluate.responses import Asked, Request
 from maple.records import ChoiceRequest, GenerateRequest, Prompted, Shortened
@@ -16,14 +15,8 @@ _JOINS = 4
 """Tokens by which an exemplar's size may differ from what it adds to a prompt."""
 
 
-class Measuring(Protocol):
-    """What fitting needs to know of a model."""
-
-    max_context: int
-
-    def lengths(self, requests: Sequence[Request]) -> list[int]:
-        """See `protocols.LanguageModel.lengths`."""
-        ...
+Measure = Callable[[Sequence[Request]], list[int]]
+"""Tokens that requests take, see `protocols.LanguageModel.lengths`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +34,8 @@ class Fitted:
     too_long: Mapping[str, int]
 
 
-def fit(model: Measuring, asked: Asked) -> Fitted:
-    """Leave out as little as is needed for every request to fit the context.
+def fit(measure: Measure, context: int, asked: Asked) -> Fitted:
+    """Leave out as little as is needed for every request to fit a context of so many tokens.
 
     Exemplars go from the far end, the first in the prompt first, so that what is left still stands
     right before the item. Then the end of `Prompted.cut` goes, never the instruction, the question
@@ -55,24 +48,24 @@ def fit(model: Measuring, asked: Asked) -> Fitted:
     requests = list(asked.requests)
     shortened: dict[str, Shortened] = {}
     too_long: dict[str, int] = {}
-    suspects = [at for at, request in enumerate(requests) if most(request) > model.max_context]
-    lengths = model.lengths([requests[at] for at in suspects]) if suspects else []
+    suspects = [at for at, request in enumerate(requests) if most(request) > context]
+    lengths = measure([requests[at] for at in suspects]) if suspects else []
     sizes: list[int] = []
-    if any(length > model.max_context for length in lengths):
-        sizes = model.lengths([GenerateRequest("", text, (), 0) for text in asked.exemplars])
+    if any(length > context for length in lengths):
+        sizes = measure([GenerateRequest("", text, (), 0) for text in asked.exemplars])
     for at, length in zip(suspects, lengths, strict=True):
-        if length <= model.max_context:
+        if length <= context:
             continue
         name = asked.examples[at].example_id
         request, dropped, left = _without_exemplars(
-            model, requests[at], length, asked.exemplars, sizes
+            measure, context, requests[at], length, asked.exemplars, sizes
         )
         cut = asked.prompted[at].cut
         taken = 0
-        if left > model.max_context and cut is not None:
-            request, now = _cut(model, request, asked.prompted[at], cut)
+        if left > context and cut is not None:
+            request, now = _cut(measure, context, request, asked.prompted[at], cut)
             taken, left = left - now, now
-        if left > model.max_context:
+        if left > context:
             too_long[name] = left
             continue
         requests[at] = request
@@ -91,7 +84,12 @@ def most(request: Request) -> int:
 
 
 def _without_exemplars(
-    model: Measuring, request: Request, length: int, exemplars: Sequence[str], sizes: Sequence[int]
+    measure: Measure,
+    context: int,
+    request: Request,
+    length: int,
+    exemplars: Sequence[str],
+    sizes: Sequence[int],
 ) -> tuple[Request, int, int]:
     """The request with as many exemplars as fit, how many are gone, and its length in tokens.
 
@@ -105,29 +103,29 @@ def _without_exemplars(
     expected = [length - sum(sizes[:dropped]) for dropped in range(len(sizes) + 1)]
     shorter = request
     for dropped in range(1, len(exemplars) + 1):
-        if expected[dropped] > model.max_context + _JOINS * dropped:
+        if expected[dropped] > context + _JOINS * dropped:
             continue
         shorter = replace(request, prefix="".join(exemplars[dropped:]))
-        (length,) = model.lengths([shorter])
-        if length <= model.max_context:
+        (length,) = measure([shorter])
+        if length <= context:
             return shorter, dropped, length
     if exemplars and shorter.prefix:
         shorter = replace(request, prefix="")
-        (length,) = model.lengths([shorter])
+        (length,) = measure([shorter])
     return shorter, len(exemplars), length
 
 
 def _cut(
-    model: Measuring, request: Request, item: Prompted, cut: tuple[int, int]
+    measure: Measure, context: int, request: Request, item: Prompted, cut: tuple[int, int]
 ) -> tuple[Request, int]:
     """The request with the longest beginning of the part that may be cut, and its length."""
     start, end = cut
     low, high = 0, end - start  # characters kept: `low` is the most known to fit
-    best, length = _keeping(model, request, item, cut, 0)
+    best, length = _keeping(measure, request, item, cut, 0)
     while high - low > 1:
         middle = (low + high) // 2
-        tried, tokens = _keeping(model, request, item, cut, middle)
-        if tokens <= model.max_context:
+        tried, tokens = _keeping(measure, request, item, cut, middle)
+        if tokens <= context:
             low, best, length = middle, tried, tokens
         else:
             high = middle
@@ -135,9 +133,9 @@ def _cut(
 
 
 def _keeping(
-    model: Measuring, request: Request, item: Prompted, cut: tuple[int, int], kept: int
+    measure: Measure, request: Request, item: Prompted, cut: tuple[int, int], kept: int
 ) -> tuple[Request, int]:
     start, end = cut
     text = item.text[: start + kept].rstrip() + item.text[end:]
     shorter = replace(request, prompt=text)
-    return shorter, model.lengths([shorter])[0]
+    return shorter, measure([shorter])[0]

@@ -140,23 +140,6 @@ def language(tag: str) -> Language:
     return found
 
 
-def by_code(release: str, code: str) -> Language:
-    """The language that a release calls `code`.
-
-    Args:
-        release: "belebele", "flores200", "xlsum", "bactrian_x", "xnli", "xcopa", "mlqa", "xquad"
-            or "multialpaca".
-        code: the release's own code, for example "chinese_simplified" in XL-Sum.
-
-    Raises:
-        DataError: no such release, or it has no such code.
-    """
-    codes = {row.codes[release]: row for row in of_release(release)}
-    if code not in codes:
-        raise DataError(f"{release} has no language code {code!r}", nearest(code, codes))
-    return codes[code]
-
-
 def of_release(release: str) -> tuple[Language, ...]:
     """The languages that a release has, sorted by key.
 

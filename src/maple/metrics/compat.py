@@ -17,15 +17,9 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING
 
-from maple.errors import DataError, nearest
 from maple.metrics import qa
-from maple.metrics.summary import ROUGE
-
-if TYPE_CHECKING:
-    from rouge_score.rouge_scorer import RougeScorer
+from maple.metrics.summary import best_rouge
 
 _ENGLISH_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -107,14 +101,4 @@ def rouge_english(prediction: str, golds: Sequence[str], kind: str) -> float:
         DataError: no such kind.
         ValueError: no gold.
     """
-    if kind not in ROUGE:
-        raise DataError(f"no ROUGE of kind {kind!r}", nearest(kind, ROUGE))
-    scored = (_rouge_scorer(kind).score(gold, prediction)[kind] for gold in qa.checked(golds))
-    return max(float(score.fmeasure) for score in scored)
-
-
-@cache
-def _rouge_scorer(kind: str) -> RougeScorer:
-    from rouge_score.rouge_scorer import RougeScorer  # loads nltk: two seconds
-
-    return RougeScorer([kind])
+    return best_rouge(prediction, golds, kind, None)

@@ -32,6 +32,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from maple.metrics.words import UNSPACED
+
 # ISO 639-3 (both the macrolanguage and Modern Standard Arabic) -> MLQA's code of the language.
 _OFFICIAL = {
     "ara": "ar",
@@ -61,20 +63,8 @@ _OFFICIAL_CHINESE = re.compile("([\u4e00-\u9fa5])")
 # syllables, but it is punctuation and gone by the time the text is cut.
 _UNSPACED = frozenset({"Hani", "Hans", "Hant", "Jpan", "Khmr", "Laoo", "Mymr", "Thai", "Tibt"})
 
-# Letters and marks of those scripts by Unicode block; the digits in between are left out, so that
-# numbers stay whole in every script.
-_UNSPACED_CHARACTER = re.compile(
-    "(["
-    "\u0e01-\u0e4f\u0e5a-\u0e7f"  # Thai
-    "\u0e80-\u0ecf\u0eda-\u0eff"  # Lao
-    "\u0f00-\u0f1f\u0f34-\u0fff"  # Tibetan
-    "\u1000-\u103f\u104a-\u108f\u109a-\u109f\ua9e0-\ua9ef\ua9fa-\ua9ff\uaa60-\uaa7f"  # Myanmar
-    "\u1780-\u17df\u17ea-\u17ff"  # Khmer
-    "\u3005-\u3007\u3021-\u3029\u303b"  # signs that stand for Han characters
-    "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Hiragana, Katakana
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
-    "])"
-)
+_TIBETAN = "\u0f00-\u0f1f\u0f34-\u0fff"
+_UNSPACED_CHARACTER = re.compile(f"([{UNSPACED}{_TIBETAN}])")
 
 # Two short answers per language that share no character, for `self_test`: the project's own words.
 _SAMPLES = {

@@ -15,10 +15,11 @@ value for a single one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from maple.errors import DataError, nearest
 from maple.languages import language as language_of
@@ -52,12 +53,8 @@ def rouge(prediction: str, golds: Sequence[str], language: str, kind: str) -> fl
         DataError: no such kind, or no such language.
         ValueError: no gold.
     """
-    if kind not in ROUGE:
-        raise DataError(f"no ROUGE of kind {kind!r}", nearest(kind, ROUGE))
     language_of(language)
-    scorer = _rouge_scorer(kind)
-    scored = (scorer.score(gold, prediction)[kind] for gold in checked(golds))
-    return max(float(score.fmeasure) for score in scored)
+    return best_rouge(prediction, golds, kind, _Words())
 
 
 def chrf(prediction: str, golds: Sequence[str], language: str) -> float:
@@ -145,18 +142,54 @@ _STRANGE = "\u2654\u2655"
 """Chess pieces: visible, no word, and in no language's texts."""
 
 
-class _Words:
-    """rouge-score's `Tokenizer`, by its shape: inheriting would load nltk to declare a method."""
+def best_rouge(
+    prediction: str, golds: Sequence[str], kind: str, tokenizer: Tokenizer | None
+) -> float:
+    """rouge-score's F-measure, maximum over the golds, 0 to 1.
 
+    Args:
+        prediction: what the model wrote; "" for nothing.
+        golds: every accepted text, at least one.
+        kind: one of `ROUGE`.
+        tokenizer: None for rouge-score's default.
+
+    Raises:
+        DataError: no such kind.
+        ValueError: no gold.
+    """
+    if kind not in ROUGE:
+        raise DataError(f"no ROUGE of kind {kind!r}", nearest(kind, ROUGE))
+    scorer = _rouge_scorer(kind, tokenizer)
+    scored = (scorer.score(gold, prediction)[kind] for gold in checked(golds))
+    return max(float(score.fmeasure) for score in scored)
+
+
+class Tokenizer(Protocol):
+    """rouge-score's, by its shape: inheriting would load nltk to declare a method.
+
+    Scorers are kept by their tokenizer.
+    """
+
+    def __hash__(self) -> int:
+        """Equal for equal tokenizers."""
+        ...
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
     def tokenize(self, text: str) -> list[str]:
         return words(text)
 
 
 @cache
-def _rouge_scorer(kind: str) -> RougeScorer:
+def _rouge_scorer(kind: str, tokenizer: Tokenizer | None) -> RougeScorer:
     from rouge_score.rouge_scorer import RougeScorer  # loads nltk: two seconds
 
-    return RougeScorer([kind], tokenizer=_Words())
+    return RougeScorer([kind], tokenizer=tokenizer)
 
 
 @cache

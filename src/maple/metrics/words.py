@@ -24,9 +24,7 @@ from functools import cache
 
 from maple.languages import language as language_of
 
-# Blocks of the scripts without spaces, as the inside of a character class. Their own digits are
-# left out, so that numbers stay whole in every script.
-_UNSPACED = (
+UNSPACED = (
     "\u0e01-\u0e4f\u0e5a-\u0e5b"  # Thai
     "\u0e80-\u0ecf\u0edc-\u0edf"  # Lao
     "\u1000-\u103f\u104a-\u108f\u109a-\u109f\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa7f"  # Burmese
@@ -35,6 +33,8 @@ _UNSPACED = (
     "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Hiragana, Katakana
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
 )
+"""Letters and marks of the scripts without spaces, as the inside of a character class. Their own
+digits are left out, so that numbers stay whole in every script."""
 
 _MARKS_END = 0x1E000
 _VARIATION_SELECTORS = range(0xE0100, 0xE01F0)
@@ -77,4 +77,4 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
         for code in (*range(_MARKS_END), *_VARIATION_SELECTORS)
         if unicodedata.category(chr(code)).startswith("M")
     )
-    return re.compile(f"[^\\w{marks}]|_"), re.compile(f"[{_UNSPACED}][{marks}]*")
+    return re.compile(f"[^\\w{marks}]|_"), re.compile(f"[{UNSPACED}][{marks}]*")

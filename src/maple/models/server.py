@@ -25,7 +25,7 @@ from maple.models.files import read_json
 from maple.models.hashing import files_identity, text_identity
 from maple.models.probes import PROBES
 from maple.models.scored import Scored, choice_responses
-from maple.models.server_api import Api, Served
+from maple.models.server_api import SPARE, Api, Served
 from maple.records import (
     BaseModel,
     ChoiceRequest,
@@ -79,8 +79,7 @@ class ServerModel:
         self.model_name = served.name
         self.compute_dtype = server.compute_dtype
         self.tokenizer_id = base.tokenizer
-        # One less than the server takes: it generates a token behind a text that is only scored.
-        self.max_context = served.max_tokens - 1
+        self.max_context = served.max_tokens - SPARE
         self._names: dict[tuple[object, ...], str] = {}
         self._base_probes: list[float] = []
         self._noise = 0.0

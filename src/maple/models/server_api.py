@@ -23,6 +23,10 @@ KEY = "MAPLE_SERVER_KEY"
 """Environment variable that holds the server's key. OPENAI_API_KEY is not read: it must not go
 to whatever server a study names."""
 
+SPARE = 1
+"""Tokens of its window that a server does not take: it generates one behind a text that is only
+scored."""
+
 _SECONDS = 600.0
 """How long an answer may take; a busy server lets requests wait."""
 

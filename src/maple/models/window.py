@@ -8,6 +8,7 @@ from typing import Protocol
 
 from maple.errors import ModelError
 from maple.models.files import SCRIPTED, read_json
+from maple.models.server_api import SPARE
 from maple.records import BaseModel, ChoiceRequest, GenerateRequest
 
 _Request = ChoiceRequest | GenerateRequest
@@ -23,8 +24,12 @@ class Window(Protocol):
         ...
 
 
-def window(base: BaseModel) -> Window:
+def window(base: BaseModel, *, served: bool) -> Window:
     """The window of a base; its tokenizer is loaded when a text must be measured.
+
+    Args:
+        base: its files are read.
+        served: a server answers for it, which spares `SPARE` tokens.
 
     Raises:
         ModelError: its configuration cannot be read.
@@ -33,16 +38,16 @@ def window(base: BaseModel) -> Window:
         from maple.models.scripted import ScriptedModel
 
         return ScriptedModel(base.name.removeprefix(SCRIPTED))
-    return _OfFiles(base)
+    return _OfFiles(base, SPARE if served else 0)
 
 
 class _OfFiles:
     """The window by a base's configuration and tokenizer, as the engines have it."""
 
-    def __init__(self, base: BaseModel) -> None:
+    def __init__(self, base: BaseModel, spare: int) -> None:
         self._base = base
         self._config = read_json(Path(base.path) / "config.json", base.name)
-        self.max_context = _context(self._config) or _by_class(base)
+        self.max_context = (_context(self._config) or _by_class(base)) - spare
         self._measure: Callable[[Sequence[_Request]], list[int]] | None = None
 
     def lengths(self, requests: Sequence[_Request]) -> list[int]:

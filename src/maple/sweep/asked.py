@@ -57,7 +57,7 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
     Raises:
         DataError: the data cannot be read.
     """
-    source = exemplar_subset(task, section, name)
+    source = exemplar_subset(task, section, name, folder)
     given, released = folder, name
     if section.setup == "translate-test":
         # Its exemplars are the release's own, in English; only the items are translated.
@@ -89,18 +89,28 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
         exemplar_subset=source,
     )
     candidates = tuple(fixed_order(pool or ()))
-    remarks = (*task.remarks(items), *_translation(section, task), *unknown)
+    borrowed = (
+        [f"has no exemplars of its own here, takes those of {source}"]
+        if source is not None and section.setup == "monolingual"
+        else []
+    )
+    remarks = (*task.remarks(items), *_translation(section, task), *borrowed, *unknown)
     return Asked(task, subset, tuple(items), candidates, remarks)
 
 
-def exemplar_subset(task: Task, section: TaskSection, name: str) -> str | None:
+def exemplar_subset(task: Task, section: TaskSection, name: str, folder: Path | None) -> str | None:
     """The subset that exemplars come from; None for the one that is asked.
+
+    A monolingual study gets those of another language where a benchmark has none in the item's.
 
     Raises:
         DataError: the set-up wants English ones, and there are none.
     """
     if section.setup == "monolingual":
-        return None
+        if not section.n_shot or not isinstance(task, NativeTask):
+            return None
+        lender = task.lent_by(section.dataset, name, folder)
+        return None if lender == name else lender
     if section.setup == "translate-test" and not isinstance(task, NativeTask):
         raise DataError(f"{task.name} does not know how to ask translated items")
     for subset in task.subsets(section.dataset):

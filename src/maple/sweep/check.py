@@ -92,7 +92,7 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
             with opened(folder, dataset_pins(locks)) as (source, found):
                 drawn = _draw(study.train, source, problems) if study.train else []
                 if study.evaluate is not None:
-                    windows = _windows(bases, problems)
+                    windows = _windows(bases, study, problems)
                     linted = of_study(study.evaluate, source, windows)
             datasets = _dataset_locks(found)
         except DataError as error:
@@ -121,7 +121,7 @@ def lint(study: Study, folder: Path | None) -> list[Linted]:
     if study.evaluate is None:
         raise StudyError(f"{study.name}: has no [evaluate], so there is no prompt to look at")
     problems: list[MapleError] = []
-    windows = _windows(_bases(study, {}, problems), problems)
+    windows = _windows(_bases(study, {}, problems), study, problems)
     if folder is not None and not folder.is_dir():
         problems.append(DataError(f"--data {folder}: no such folder"))
     if problems:
@@ -267,12 +267,13 @@ def _draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) 
 
 
 def _windows(
-    bases: Sequence[BaseModel], problems: list[MapleError]
+    bases: Sequence[BaseModel], study: Study, problems: list[MapleError]
 ) -> list[tuple[BaseModel, Window]]:
     found = []
+    served = study.evaluate is not None and study.evaluate.server is not None
     for base in bases:
         try:
-            found.append((base, window(base)))
+            found.append((base, window(base, served=served)))
         except ModelError as error:
             problems.append(error)
     return found

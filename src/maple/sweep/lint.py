@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ from maple.tasks.native import NativeTask
 _PACKAGED = "mini"
 _GOLDS = 100
 """Items of a subset on which a right answer must get full marks."""
+
+_ODD = 0.1
+"""Share of items that a metric may leave without full marks because of their own texts, and a plan
+then says so: a summary of one word has no ROUGE-2. More than that is the metric's fault."""
 
 OnStep = Callable[[str], None]
 
@@ -149,8 +153,11 @@ def violations(
     else:
         found += [*task.lint(shots, source, prompt), *task.lint(items, subset, prompt)]
     found += task.self_test(items, subset)
-    if not task.name.startswith(FOREIGN):
-        found += _unrewarded(task, items[:_GOLDS], subset, prompt)
+    found += [
+        f"{_named(low)}: {metric} gives less than 1 to the right answer"
+        for metric, low in _unrewarded(task, items, subset, prompt).items()
+        if _is_fault(low, items)
+    ]
     return found
 
 
@@ -176,13 +183,20 @@ def _of_asked(made: Asked, seed: int, windows: Sequence[tuple[BaseModel, Window]
             found += _without_label(rendered)
         for base, window in windows:
             try:
-                fitted = fit(window, rendered)
+                fitted = fit(window.lengths, window.max_context, rendered)
             except ModelError as error:
                 found.append(f"{base.name}: {error.what}")
                 continue
             if fitted.shortened:
                 shortened[base.name] = len(fitted.shortened)
             found += _too_long(fitted.too_long, base.name, window.max_context)
+        odd = _unrewarded(task, made.items, subset.subset, subset.prompt)
+        remarks = tuple(
+            f"{_named(low)}: the right answer gets less than 1 by {metric}"
+            for metric, low in odd.items()
+            if low
+        )
+        made = replace(made, remarks=(*made.remarks, *remarks))
     where = (subset.task, subset.dataset, subset.subset, subset.prompt, subset.n_shot)
     return Linted(*where, len(made.items), tuple(found), shortened, made)
 
@@ -194,8 +208,9 @@ def _of_prompts(
     try:
         items = fixed_order(task.examples(dataset, subset, folder))
         pool: Sequence[Example] = ()
+        lender = task.lent_by(dataset, subset, folder) if isinstance(task, NativeTask) else subset
         with suppress(NoFilesError, NoExemplarsError):
-            pool = fixed_order(task.exemplar_pool(dataset, subset, folder) or ())
+            pool = fixed_order(task.exemplar_pool(dataset, lender, folder) or ())
     except NoFilesError:
         return
     except DataError as error:
@@ -203,10 +218,11 @@ def _of_prompts(
         return
     for prompt in task.prompts:
         try:
-            task.prompt_text(subset, prompt)
+            for worded in (subset, lender):
+                task.prompt_text(worded, prompt)
         except DataError:
             continue  # no words in this language; a study that asks for it is told so
-        found = tuple(violations(task, subset, prompt, items, pool, subset))
+        found = tuple(violations(task, subset, prompt, items, pool, lender))
         yield Linted(task.name, dataset, subset, prompt, None, len(items), found)
 
 
@@ -220,15 +236,25 @@ def _leaking(task: Task, items: Sequence[Example], shots: Sequence[Example]) -> 
             yield shot
 
 
-def _unrewarded(task: Task, items: Sequence[Example], subset: str, prompt: str) -> Iterator[str]:
-    for metric in task.metrics:
-        low = [
+def _unrewarded(
+    task: Task, items: Sequence[Example], subset: str, prompt: str
+) -> dict[str, list[str]]:
+    """Ids of items whose right answer a metric does not give full marks, by metric."""
+    if task.name.startswith(FOREIGN):
+        return {}
+    return {
+        metric: [
             item.example_id
-            for item in items
+            for item in items[:_GOLDS]
             if task.score(item, right_answer(task, item), metric, subset, prompt) < 1.0
         ]
-        if low:
-            yield f"{_named(low)}: {metric} gives less than 1 to the right answer"
+        for metric in task.metrics
+    }
+
+
+def _is_fault(low: Sequence[str], items: Sequence[Example]) -> bool:
+    """Whether it is the metric's fault and not that of an item's own text."""
+    return len(low) > max(1, _ODD * len(items[:_GOLDS]))
 
 
 def _without_label(rendered: Rendered) -> Iterator[str]:

@@ -71,7 +71,7 @@ def _task(
         on_step(f"{section.name}/{name}")
         try:
             asked_of(task, section, name, None)
-            source = exemplar_subset(task, section, name)
+            source = exemplar_subset(task, section, name, None)
         except MapleError as error:
             problems.append(MapleError(f"{section.name}/{name}: {error.what}", error.hint))
             continue

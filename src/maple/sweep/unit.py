@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from maple import provenance
-from maple.errors import MapleError
+from maple.errors import MapleError, ModelError
 from maple.evaluate import invariance
-from maple.evaluate.fitting import fit
+from maple.evaluate.fitting import Fitted, Measure, fit
 from maple.evaluate.responses import Asked, Part, answer, ask, neutral
 from maple.evaluate.sizes import prompt_sizes
 from maple.models.adapter_files import check_adapter
 from maple.models.files import SCRIPTED
+from maple.models.server_api import SPARE
+from maple.models.window import window
 from maple.prompts import training
 from maple.protocols import LanguageModel
 from maple.records import (
@@ -37,7 +39,7 @@ from maple.records import (
 )
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
 from maple.study.config import host
-from maple.study.grid import REFUSE
+from maple.study.grid import SHORTEN
 from maple.sweep.plan import KEPT_ITEMS, asked_as, is_answered, is_trained
 from maple.tasks import asking
 
@@ -157,7 +159,11 @@ class _Worker:
         model = self._base.model
         proof = model.proof(adapter)
         self._measure(cell, model, rendered, proof.bos_count)
-        asked, shortened = self._fitted(cell, model, rendered)
+        asked = rendered
+        shortened: Mapping[str, Shortened] = {}
+        if cell.truncation == SHORTEN:
+            fitted = self._asked.fitted(work, model.lengths, self._context(model))
+            asked, shortened = fitted.asked, fitted.shortened
         noise = self._noise_floor(model, adapter, cell, asked)
         meter = provenance.Meter()
         for part in answer(model, adapter, cell, asked, kept, set(answered)):
@@ -170,18 +176,23 @@ class _Worker:
             self._emit({"event": "progress", "id": cell_id, **reached})
         table = self._store.join_parts(cell_id, cell, order)
         costs = self._store.part_costs(cell_id, cell, kept)
-        if work.neutral:
-            costs.append(self._ask_neutral(work, adapter, asked, lease))
         if earlier is not None and earlier.cost is not None:
             costs.insert(0, earlier.cost)
-        return attempt.done(
-            cost=_total(costs),
-            proof=proof,
-            noise=noise,
-            n=table.num_rows,
-            exemplar_ids=asked.exemplar_ids,
-            shortened=shortened,
-        )
+        known = {
+            "proof": proof,
+            "noise": noise,
+            "n": table.num_rows,
+            "exemplar_ids": asked.exemplar_ids,
+            "shortened": shortened,
+        }
+        if work.neutral:
+            try:
+                costs.append(self._ask_neutral(work, adapter, asked, lease))
+            except LeaseLostError:
+                raise
+            except Exception as error:  # noqa: BLE001  the answers are there, and stay
+                return attempt.failed(error, attempt.done(cost=_total(costs), **known))
+        return attempt.done(cost=_total(costs), **known)
 
     def _measure(self, cell: EvalCell, model: LanguageModel, asked: Asked, marks: int) -> None:
         """Store the sizes of the prompts, unless another cell has, of as many items."""
@@ -190,14 +201,24 @@ class _Worker:
         if known is None or known.num_rows < len(asked.examples):
             self._store.put_prompt_sizes(cell, tokenizer, prompt_sizes(model, asked, marks))
 
-    def _fitted(
-        self, cell: EvalCell, model: LanguageModel, rendered: Asked
-    ) -> tuple[Asked, Mapping[str, Shortened]]:
-        """The items as the model is asked them, and what had to be left out."""
-        if cell.truncation == REFUSE:
-            return rendered, {}
-        fitted = fit(model, rendered)
-        return fitted.asked, fitted.shortened
+    def _context(self, model: LanguageModel) -> int:
+        """Tokens that prompts are made to fit: what the plan counted on, whoever answers.
+
+        Raises:
+            ModelError: a server takes fewer, and would get prompts that its cell's name does not
+                stand for.
+        """
+        if self._unit.server is None:
+            return model.max_context
+        planned = window(self._unit.base, served=True).max_context
+        if model.max_context < planned:
+            raise ModelError(
+                f"some prompts must be shortened to the {planned + SPARE} tokens that "
+                f"{self._unit.base.name} reads, and {host(self._unit.server.url)} takes only "
+                f"{model.max_context + SPARE}",
+                f"start the server with --max-model-len {planned + SPARE}",
+            )
+        return planned
 
     def _ask_neutral(
         self, work: EvalWork, adapter: Path | None, asked: Asked, lease: Lease
@@ -248,12 +269,16 @@ class _Worker:
 
 
 class _AskedItems:
-    """The rendered items of subsets, kept from one adapter to the next, the latest `KEPT_ITEMS`."""
+    """The rendered items of subsets, kept from one adapter to the next, the latest `KEPT_ITEMS`.
+
+    So are those that had to be made to fit, which takes long.
+    """
 
     def __init__(self, store: Store, prompts: Sequence[UserPrompt]) -> None:
         self._store = store
         self._prompts = prompts
         self._kept: OrderedDict[tuple[object, ...], Asked] = OrderedDict()
+        self._fitted: dict[tuple[object, ...], Fitted] = {}
 
     def of(self, work: EvalWork) -> Asked:
         """The items of an eval cell as they are asked."""
@@ -266,8 +291,16 @@ class _AskedItems:
             self._kept[key] = ask(asking(cell, items, self._prompts), cell, items, shots)
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and self._items() > KEPT_ITEMS:
-            self._kept.popitem(last=False)
+            dropped, _ = self._kept.popitem(last=False)
+            self._fitted.pop(dropped, None)
         return self._kept[key]
+
+    def fitted(self, work: EvalWork, measure: Measure, context: int) -> Fitted:
+        """The items of an eval cell as the unit's base can read them."""
+        asked, key = self.of(work), (*asked_as(work.cell), work.items)
+        if key not in self._fitted:
+            self._fitted[key] = fit(measure, context, asked)
+        return self._fitted[key]
 
     def _items(self) -> int:
         return sum(len(asked.examples) for asked in self._kept.values())

@@ -44,10 +44,7 @@ def _released(code: str, folder: Path | None) -> list[Row]:
 
 
 def _example(row: Row, code: str) -> Example:
-    fields = {name: row.text(name) for name in (*_SHOWN, *_CHOICES)}
-    for name, text in fields.items():
-        if not text.strip():
-            raise row.error(f"{name!r} is empty")
+    fields = {name: row.filled(name) for name in (*_SHOWN, *_CHOICES)}
     if row.text("dialect") != code:
         raise row.error(f"'dialect' is {row.text('dialect')!r}, expected {code!r}")
     # The page that a passage is from names it in every language.

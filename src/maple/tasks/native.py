@@ -23,6 +23,9 @@ Reader = Callable[[str, str, Path | None], list[Example]]
 """Items of a dataset ("release", "mini"), a subset of it, and a folder of release files (or None
 to read from the hub)."""
 
+Lending = Callable[[str, str, Path | None], str]
+"""A subset, of the same that a `Reader` gets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -55,6 +58,7 @@ class NativeTask:
         read_scored: the scored items, in the release's order.
         read_pool: items that may serve as exemplars; None if the benchmark has none to spare.
         poolless: datasets without exemplars; all of them if there is no `read_pool`.
+        lender: the subset whose exemplars serve where one has none of its own.
         alike: what an exemplar may not share with a scored item: its passage, or all its texts.
         remark: what a report must say about the items.
         cuttable: name of the field whose end may be cut to fit a context, see `Prompted.cut`.
@@ -72,6 +76,7 @@ class NativeTask:
     alike: Callable[[Example], Hashable]
     remark: Callable[[Sequence[Example]], list[str]] = lambda _: []
     poolless: tuple[str, ...] = ()
+    lender: Lending = lambda _dataset, subset, _folder: subset
     cuttable: str | None = None
     untranslated: tuple[str, ...] = ()
     mended_by: str = "compare the files with their release"
@@ -124,6 +129,11 @@ class NativeTask:
         """
         self._check(dataset, subset)
         return self.read_scored(dataset, subset, folder)
+
+    def lent_by(self, dataset: str, subset: str, folder: Path | None) -> str:
+        """The subset whose exemplars serve a subset: itself, unless it has none."""
+        self._check(dataset, subset)
+        return self.lender(dataset, subset, folder)
 
     def exemplar_pool(self, dataset: str, subset: str, folder: Path | None) -> list[Example]:
         """Items that may serve as exemplars.

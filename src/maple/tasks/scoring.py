@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from maple.metrics import qa, summary
 from maple.metrics.choice import pick
+from maple.metrics.words import words
 from maple.records import ChoiceResponse, Example, GenerateResponse
 
 Response = ChoiceResponse | GenerateResponse
@@ -159,11 +161,16 @@ ANSWERS = _Texts(
 
 _TESTED = 3
 
+
+def _texts(examples: Sequence[Example]) -> list[str]:
+    """The first golds that have a pair of words, which ROUGE-2 counts."""
+    golds = (example.golds[0] for example in examples)
+    return list(islice((gold for gold in golds if len(words(gold)) > 1), _TESTED))
+
+
 SUMMARIES = _Texts(
     {name: summary.METRICS[name] for name in ("rougeL", "rouge1", "rouge2", "chrf")},
     summary.rules,
-    lambda examples, language: summary.self_test(
-        [example.golds[0] for example in examples[:_TESTED]], language
-    ),
+    lambda examples, language: summary.self_test(_texts(examples), language),
 )
 """Texts of a sentence or more: ROUGE and chrF. Their self-test takes the first few golds."""

@@ -42,7 +42,7 @@ def _read(split: str, dataset: str, subset: str, folder: Path | None) -> list[Ex
         rows = _english(split, folder)
     else:
         rows = _translated(language_of(subset).codes["xcopa"], split, folder)
-        if folder is None or exists(folder, f"copa_en/{split}-en.jsonl"):
+        if folder is None or exists(folder, _file(split)):
             english = {row.integer("idx"): row for row in _english(split, folder)}
     return build(rows, lambda row: _example(row, split, english), lambda item: item.example_id)
 
@@ -55,9 +55,13 @@ def _translated(code: str, split: str, folder: Path | None) -> list[Row]:
     return HubDataset("cambridgeltl/xcopa").rows(f"{name}-*.parquet", f"{name}/*.parquet", raw)
 
 
+def _file(split: str) -> str:
+    return f"copa_en/{split}-en.jsonl"
+
+
 def _english(split: str, folder: Path | None) -> list[Row]:
     if folder is not None:
-        return read_jsonl(find(folder, f"copa_en/{split}-en.jsonl"))
+        return read_jsonl(find(folder, _file(split)))
     name = f"copa/{_HUB_SPLIT[split]}"
     rows = HubDataset("aps/super_glue").rows(f"{name}-*.parquet", f"{name}/*.parquet")
     if all(row.integer("label") >= 0 for row in rows):

@@ -5,7 +5,8 @@ answer each, in English and professionally translated into eleven languages. Ids
 all of them.
 
 It has one split, which is scored, so exemplars come from elsewhere: from MLQA's development set
-(Lewis et al. 2020), in the item's language where MLQA has it, else in English.
+(Lewis et al. 2020), in the item's language where MLQA has it. Where it has not, the exemplars are
+those of English in English words: a cross-lingual set-up, and named so.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from maple.data.hub import HubDataset
-from maple.data.mlqa import has_questions, read_questions
+from maple.data.mlqa import has_questions, is_language, read_questions
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import find
 from maple.data.squad import Question, from_hub, read_squad
+from maple.errors import NoExemplarsError
 from maple.languages import language as language_of
 from maple.languages import of_release
 from maple.records import Example
@@ -43,16 +45,23 @@ def _questions(dataset: str, subset: str, folder: Path | None) -> list[Question]
 
 
 def _pool(dataset: str, subset: str, folder: Path | None) -> list[Example]:
-    """Questions of MLQA's development set, in English where it lacks the item's language.
-
-    So do they come where `folder` has no MLQA file in that language. An eval cell is named by the
-    pool's content, which differs then.
-    """
+    """Questions of MLQA's development set in the item's language."""
     if dataset == "mini":
         questions = read_squad(MINI / "xquad" / f"{subset}.val.json")
         return examples_of(questions, f"mini-val-{subset}")
-    key = subset if has_questions("dev", subset, folder) else _ENGLISH
-    return examples_of(read_questions("dev", key, key, folder), f"mlqa-dev-{key}")
+    if not is_language(subset):
+        raise NoExemplarsError(
+            f"xquad: its exemplars are questions of MLQA, which has none in {subset}",
+            "take those in English, or set n_shot = 0",
+        )
+    return examples_of(read_questions("dev", subset, subset, folder), f"mlqa-dev-{subset}")
+
+
+def _lender(dataset: str, subset: str, folder: Path | None) -> str:
+    """English where MLQA, or `folder`, has no questions in a language."""
+    if dataset == "mini" or has_questions("dev", subset, folder):
+        return subset
+    return _ENGLISH
 
 
 XQUAD = NativeTask(
@@ -85,6 +94,7 @@ XQUAD = NativeTask(
     },
     read_scored=_scored,
     read_pool=_pool,
+    lender=_lender,
     alike=passage("context"),
     remark=repeated,
 )
