@@ -129,12 +129,17 @@ def test_without_a_study_file(tmp_path: Path) -> None:
     scored = maple(
         *("evaluate", "scripted:hash", "--adapter", adapter, "--task", "xcopa"),
         *("--dataset", "mini", "--subset", "en", "--subset", "hi", "--out", "e", "--json"),
+        *("--setup", "cross-lingual"),
         folder=tmp_path,
     )
     assert scored.returncode == 0, scored.stderr
     plan = json.loads((tmp_path / "e" / "plan.json").read_text(encoding="utf-8"))
     assert {cell["method"] for cell in plan["train"].values()} == {"none", "adapter"}
     assert len(plan["evals"]) == 4
+    assert {(cell["subset"], cell.get("exemplar_subset")) for cell in plan["evals"].values()} == {
+        ("eng_Latn", None),
+        ("hin_Deva", "eng_Latn"),
+    }
 
 
 @pytest.mark.parametrize("command", ["tasks", "languages", "sources"])
@@ -286,6 +291,12 @@ def test_arguments_are_checked_like_a_study(tmp_path: Path) -> None:
         "4",
     )
     assert "xcopa (release) has no deu_Latn" in found
+    asked = ("evaluate", "scripted:hash", "--task", "xcopa", "--subset", "sw")
+    found = refused(tmp_path, *asked, "--setup", "translate-test")
+    assert "translate-test needs translations (a folder) and translated_by" in found
+    given = ("--translations", "nowhere", "--translated-by", "nllb")
+    found = refused(tmp_path, *asked, "--setup", "translate-test", *given)
+    assert "evaluate.task[0].translations: " in found
 
 
 def test_a_foreign_task_on_the_command_line(tmp_path: Path) -> None:

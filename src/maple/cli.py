@@ -238,6 +238,16 @@ def evaluate(
         Path | None, typer.Option(help="TOML file with prompts of your own.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="release (the default) or mini.")] = None,
+    setup: Annotated[
+        str | None,
+        typer.Option(help="monolingual (the default), cross-lingual or translate-test."),
+    ] = None,
+    translations: Annotated[
+        Path | None, typer.Option(help="translate-test: folder of the items in English.")
+    ] = None,
+    translated_by: Annotated[
+        str | None, typer.Option(help="translate-test: a name for who translated.")
+    ] = None,
     server: Annotated[
         str | None, typer.Option(help="vLLM server that answers: http://127.0.0.1:8000/v1.")
     ] = None,
@@ -254,6 +264,16 @@ def evaluate(
             f"--server-model {server_model}: is a name on a server, but there is no --server",
             "add --server URL, or leave it out",
         )
+    section = _section(
+        task,
+        subset,
+        n_shot=n_shot,
+        dataset=dataset,
+        prompt=prompt,
+        setup=setup,
+        translations=None if translations is None else str(translations),
+        translated_by=translated_by,
+    )
     content = {
         "name": "evaluate",
         "base": {"models": [model]},
@@ -262,7 +282,7 @@ def evaluate(
             "exemplar_seed": exemplar_seed,
             **({} if server is None else {"server": {"url": server, "model": server_model}}),
             **({} if prompts_from is None else {"prompts_from": str(prompts_from)}),
-            "task": [_section(task, subset, n_shot=n_shot, dataset=dataset, prompt=prompt)],
+            "task": [section],
         },
     }
     made, store = _without_file(content, data, out, limit, adapter)

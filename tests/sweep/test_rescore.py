@@ -20,6 +20,7 @@ from maple.records import ChoiceRequest, ChoiceResponse, Example, Prompted
 from maple.store import Store, files, schemas
 from maple.study.load import validate
 from maple.sweep.catalogue import catalogue
+from maple.sweep.progress import progress
 from maple.sweep.rescore import rescore
 from maple.tasks import TASKS
 from sweep.studies import content, planned, results, swept
@@ -110,7 +111,10 @@ def test_pmi_asked_later_asks_for_what_is_missing_only(
     swept(content(subsets=["eng_Latn"]), tmp_path, limit=6)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "scores").rglob("*.parquet")}
     asked.clear()
+    _, store = planned(with_metrics(PMI, subsets=["eng_Latn"]), tmp_path, limit=6)
+    waiting = {row.id for row in progress(store) if row.status == "pending"}
     outcome, plan, store = swept(with_metrics(PMI, subsets=["eng_Latn"]), tmp_path, limit=6)
+    assert sorted(waiting) == sorted(outcome.done)
     cells = {name: cell for name, cell in plan.grid.evals.items() if cell.task == "xcopa"}
     assert sorted(outcome.done) == sorted(cells)
     assert outcome.scored == len(cells)

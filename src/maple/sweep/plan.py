@@ -59,8 +59,7 @@ class Plan:
     @property
     def neutral(self) -> frozenset[str]:
         """Ids of the eval cells whose choices are asked after a neutral prompt, too."""
-        scores = self.grid.scores.values()
-        return frozenset(score.eval_id for score in scores if score.metric == PMI)
+        return neutral_cells(self.grid.scores)
 
     def items(self, cell: EvalCell) -> int:
         """Items that an eval cell answers under the limit."""
@@ -253,6 +252,11 @@ class Todo:
                     turn, items = turn + 1, self._plan.items(work.cell)
                 turns[subset] = turn
         return sorted(evals, key=lambda work: turns[asked_as(work.cell)])
+
+
+def neutral_cells(scores: Mapping[str, ScoreCell]) -> frozenset[str]:
+    """Ids of the eval cells whose scores need answers after a neutral prompt."""
+    return frozenset(score.eval_id for score in scores.values() if score.metric == PMI)
 
 
 def asked_as(cell: EvalCell) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from maple.records import EvalCell, TrainCell
 from maple.store import PlanFile, Record, Store
-from maple.sweep.plan import is_answered, is_trained
+from maple.sweep.plan import is_answered, is_trained, neutral_cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,13 @@ def progress(store: Store) -> list[CellStatus]:
             whole = is_trained(store, name)
             found.append(_status(store, "train", name, record, whole, describe_train(cell), ""))
     sizes: dict[str, int] = {}
+    asked_neutral = neutral_cells(plan.scores)
     for name, asked in plan.evals.items():
         if asked.items not in sizes:
             sizes[asked.items] = store.count_items(asked.task, asked.subset, asked.items)
         wanted = min(sizes[asked.items], plan.limit or sizes[asked.items])
         record = store.eval_record(name, asked)
-        whole = is_answered(store, name, asked, wanted)
+        whole = is_answered(store, name, asked, wanted, name in asked_neutral)
         items = f"{store.answered(name, asked)} of {wanted}"
         found.append(_status(store, "eval", name, record, whole, describe_eval(plan, asked), items))
     for name, score in plan.scores.items():
