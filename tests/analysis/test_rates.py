@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from maple.analysis import columns, rates
 from maple.records import GenerateResponse, ScoreCell
+from maple.store import files
 from maple.store.schemas import generate_row
 from report.fake_store import COST, Fake, filled
 
@@ -72,6 +75,31 @@ def test_wilsons_interval_where_nothing_happened_or_everything(
     row = _answer(fake, name, [""] * 40)
     assert (row["empty"], row["empty_high"], row["unparsed"]) == (1.0, 1.0, 0.0)
     assert row["empty_low"] == pytest.approx(1 - 0.277533, abs=1e-6)
+
+
+def test_the_commonest_choice_is_counted(tmp_path: Path) -> None:
+    fake = filled(tmp_path)
+    name = fake.cell("xcopa", "eng_Latn", 8, 4)
+    cell = fake.plan.evals[name]
+    items = fake.store.items(cell.task, cell.subset, cell.items)
+    # The second of two in all but the first four; of one answer there is no number.
+    table = fake.store.finished(name, cell)
+    given = [
+        [-1.0, -2.0 if at < 4 else math.nan if at == 4 else -0.5] for at in range(table.num_rows)
+    ]
+    place = table.schema.get_field_index("logprobs")
+    field = table.schema.field("logprobs")
+    table = table.set_column(place, field, pa.array(given, field.type))
+    files.write_table(fake.store.eval_path(name, cell), table)
+    found = rates.choices(fake.store, fake.plan)
+    assert found.columns == [column.name for column in columns.CHOICES]
+    row = found.row(by_predicate=pl.col("eval_id") == name, named=True)
+    n = len(items) - 1
+    assert (row["n"], row["choice"], row["preferred"]) == (n, 2, (n - 4) / n)
+    assert 0 < row["preferred_low"] < row["preferred"] < row["preferred_high"] <= 1
+    counted = [item for at, item in enumerate(items) if at != 4]
+    assert row["right"] == sum(item.target == 1 for item in counted) / n
+    assert not set(found["eval_id"]) & set(rates.answers(fake.store, fake.plan)["eval_id"])
 
 
 def test_the_language_of_the_answers_that_could_be_told(answered: tuple[Fake, str]) -> None:

@@ -101,7 +101,9 @@ def _rate(name: str, doc: str) -> Columns:
     return (
         Column(name, _FLOAT, f"{doc}, 0 to 1"),
         Column(
-            f"{name}_low", _FLOAT, "lower end of its 95 % interval; null at 0, 1 or one cluster"
+            f"{name}_low",
+            _FLOAT,
+            "lower end of its 95 % interval; null for one cluster between 0 and 1",
         ),
         Column(f"{name}_high", _FLOAT, "upper end"),
     )
@@ -120,6 +122,16 @@ ANSWERS: Columns = (
     Column("mean_tokens", _FLOAT, "generated tokens an answer, end marker included"),
     Column("identified", _INT, "answers whose language could be told; null before it was tried"),
     *_rate("wrong_language", "share of the identified ones that are in another language"),
+)
+
+CHOICES: Columns = (
+    Column("eval_id", _TEXT, "eval cell of a choice task"),
+    Column("task", _TEXT, "benchmark"),
+    Column("subset", _TEXT, "one evaluation set of the benchmark"),
+    Column("n", _INT, "answers"),
+    Column("choice", _INT, "number of the choice preferred most often, from 1"),
+    *_rate("preferred", "share of answers that prefer it"),
+    Column("right", _FLOAT, "share of items whose right answer it is, 0 to 1"),
 )
 
 PROMPTS: Columns = (

@@ -5,16 +5,19 @@ And what prompts cost: tokens per word, character and byte in each language and 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from maple.analysis.columns import ANSWERS, PROMPTS, frame
+from maple.analysis.columns import ANSWERS, CHOICES, PROMPTS, frame
 from maple.analysis.estimates import mean
+from maple.metrics.choice import pick
 from maple.metrics.identify import ANOTHER
 from maple.metrics.words import tokeniser, words
-from maple.records import EvalCell
+from maple.records import EvalCell, Example
 from maple.store import PlanFile, Record, Store
 
 Row = dict[str, object]
@@ -47,6 +50,55 @@ def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
             of_language = languages.get(eval_id)
             rows.append(_rates(eval_id, cell, table, of_language, clusters[cell.items]))
     return frame(ANSWERS, rows)
+
+
+def choices(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """How often each eval cell of a choice task prefers the choice that it prefers most often.
+
+    A model that always gives the same one does not read the items, and scores that choice's share
+    of the right answers.
+
+    Returns:
+        Columns CHOICES; no row for tasks with written answers.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    known: dict[str, dict[str, Example]] = {}
+    rows: list[Row] = []
+    for eval_id, cell in plan.evals.items():
+        if cell.decoding != "choices" or not has_answers(store.eval_record(eval_id, cell)):
+            continue
+        table = store.finished(eval_id, cell).slice(0, plan.limit).to_pylist()
+        if cell.items not in known:
+            items = store.items(cell.task, cell.subset, cell.items)
+            known[cell.items] = {item.example_id: item for item in items}
+        asked = known[cell.items]
+        # What is no number prefers nothing; such answers fail their scores and are told there.
+        picked = {
+            row["example_id"]: pick(row["logprobs"], None)
+            for row in table
+            if not any(math.isnan(logprob) for logprob in row["logprobs"])
+        }
+        if not picked:
+            continue
+        most, _ = min(Counter(picked.values()).items(), key=lambda one: (-one[1], one[0]))
+        rows.append(
+            {
+                "eval_id": eval_id,
+                "task": cell.task,
+                "subset": cell.subset,
+                "n": len(picked),
+                "choice": most + 1,
+                **_rate(
+                    "preferred",
+                    [one == most for one in picked.values()],
+                    [asked[name].cluster_id for name in picked],
+                ),
+                "right": sum(asked[name].target == most for name in picked) / len(picked),
+            }
+        )
+    return frame(CHOICES, rows)
 
 
 def prompts(store: Store, plan: PlanFile) -> pl.DataFrame:

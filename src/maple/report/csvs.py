@@ -60,6 +60,7 @@ def tables(gathered: Gathered) -> dict[str, bytes]:
         "training": gathered.training,
         "curves": gathered.curves,
         "answers": gathered.answers,
+        "choices": gathered.choices,
         "prompts": gathered.prompts,
         "cost": pl.concat([of_training, of_cells], how="diagonal"),
         "failures": pl.concat(failed, how="diagonal").filter(pl.col("status") == "failed"),

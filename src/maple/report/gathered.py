@@ -79,6 +79,7 @@ class Gathered:
     training: pl.DataFrame
     curves: pl.DataFrame
     answers: pl.DataFrame
+    choices: pl.DataFrame
     prompts: pl.DataFrame
     statuses: dict[str, str]
     unscored: frozenset[tuple[str, str]]
@@ -138,6 +139,7 @@ def gather(store: Store) -> Gathered:
         training=frames.training(store, plan),
         curves=frames.curves(store, plan),
         answers=rates.answers(store, plan),
+        choices=rates.choices(store, plan),
         prompts=rates.prompts(store, plan),
         results=found,
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},

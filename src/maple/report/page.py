@@ -89,6 +89,7 @@ def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -
         adapters=ledger.adapters(gathered),
         curves=curves,
         cost=ledger.cost(gathered),
+        preferred=rates.preferred(gathered),
         endings=rates.endings(gathered),
         rates=rates.rates(gathered),
         fertility=rates.fertility(gathered),

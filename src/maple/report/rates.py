@@ -21,7 +21,7 @@ def endings(gathered: Gathered) -> Grid | None:
     """How generated answers ended, over all languages of a row; None without generation."""
     found = {row["eval_id"]: row for row in gathered.answers.iter_rows(named=True)}
     rows = []
-    for task, line, subsets in _generated(gathered):
+    for task, line, subsets in _asked(gathered, choices=False):
         parts = [(subsets[subset], found[name]) for subset, name in line if name in found]
         if not parts:
             continue
@@ -66,6 +66,37 @@ def endings(gathered: Gathered) -> Grid | None:
     return Grid("How generated answers ended", columns, tuple(rows), (_RATES,))
 
 
+def preferred(gathered: Gathered) -> Grid | None:
+    """How often choice tasks got their commonest answer; None without such a task."""
+    found = {row["eval_id"]: row for row in gathered.choices.iter_rows(named=True)}
+    rows = tuple(
+        (
+            f"{task}, {subsets[subset]}",
+            labels.count(row["n"]),
+            labels.count(row["choice"]),
+            _rate(row, "preferred"),
+            labels.percent(row["right"]),
+        )
+        for task, line, subsets in _asked(gathered, choices=True)
+        for subset, name in line
+        if (row := found.get(name)) is not None
+    )
+    if not rows:
+        return None
+    columns = (
+        "task, cell and language",
+        "answers",
+        "commonest choice",
+        "preferred in",
+        "right in",
+    )
+    note = (
+        "By summed log-probability. Where one choice is preferred nearly always, the items are not "
+        "read, and the score is near that choice's share of the right answers, whatever it is."
+    )
+    return Grid("The commonest choice", columns, rows, (note,))
+
+
 def rates(gathered: Gathered) -> Grid | None:
     """The rates of every language of a row, with intervals; None without generation."""
     found = {row["eval_id"]: row for row in gathered.answers.iter_rows(named=True)}
@@ -76,7 +107,7 @@ def rates(gathered: Gathered) -> Grid | None:
             *(_rate(row, name) for name in ("empty", "unparsed", "length", "wrong_language")),
             labels.count(None if row["identified"] is None else row["n"] - row["identified"]),
         )
-        for task, line, subsets in _generated(gathered)
+        for task, line, subsets in _asked(gathered, choices=False)
         for subset, name in line
         if (row := found.get(name)) is not None
     )
@@ -129,8 +160,8 @@ def _rate(row: Mapping[str, Any], name: str) -> str:
     return labels.percent(share) + interval
 
 
-def _generated(
-    gathered: Gathered,
+def _asked(
+    gathered: Gathered, *, choices: bool
 ) -> list[tuple[str, Sequence[tuple[str, str]], dict[str, str]]]:
     return [
         (
@@ -139,6 +170,6 @@ def _generated(
             table.subsets,
         )
         for table in gathered.tables
-        if table.primary and table.setting.decoding != "choices"
+        if table.primary and (table.setting.decoding == "choices") == choices
         for line in table.lines
     ]
