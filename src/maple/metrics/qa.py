@@ -63,8 +63,8 @@ _OFFICIAL_CHINESE = re.compile("([\u4e00-\u9fa5])")
 # syllables, but it is punctuation and gone by the time the text is cut.
 _UNSPACED = frozenset({"Hani", "Hans", "Hant", "Jpan", "Khmr", "Laoo", "Mymr", "Thai", "Tibt"})
 
-_TIBETAN = "\u0f00-\u0f1f\u0f34-\u0fff"
-_UNSPACED_CHARACTER = re.compile(f"([{UNSPACED}{_TIBETAN}])")
+_TIBETAN_AND_KHMER_LORE = "\u0f00-\u0f1f\u0f34-\u0fff\u17f0-\u17f9"
+_UNSPACED_CHARACTER = re.compile(f"([{UNSPACED}{_TIBETAN_AND_KHMER_LORE}])")
 
 # Two short answers per language that share no character, for `self_test`: the project's own words.
 _SAMPLES = {
