@@ -217,7 +217,10 @@ def test_several_mistakes_at_once(tmp_path: Path) -> None:
         (b'{"instruction": "a", "input": null, "output": "b"}\n{"instr', "es.jsonl:2"),
         (b'{"instruction": "a", "input": null}\n', "es.jsonl:1"),
         (b'{"instruction": "a", "output": 3}\n', "es.jsonl:1"),
-        (b"\xff\xfe\n", "es.jsonl:1"),
+        # Shown as it is: ":100:" is a place, and to some terminals' libraries an emoji.
+        (b'{"instruction": "a", "output": "b"}\n' * 99 + b"x\n", "es.jsonl:100: not JSON"),
+        (b"\xff\xfd\n", "es.jsonl:1"),
+        (b"\xff\xfe\n", "starts with a byte-order mark"),
     ],
 )
 def test_broken_training_data(tmp_path: Path, content: bytes | None, expected: str) -> None:

@@ -43,8 +43,9 @@ data_app = typer.Typer(
     help="Fetch data ahead, and check what a folder holds.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
-stdout = Console(soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without emoji: "file:100:" is a place in a file.
+stdout = Console(soft_wrap=True, emoji=False)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (TOML).")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
@@ -765,7 +766,7 @@ def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obj
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row))
     # Piped into a file nothing limits the width, and rich would assume 80 columns.
-    Console(width=None if stdout.is_terminal else 160).print(table)
+    Console(width=None if stdout.is_terminal else 160, emoji=False).print(table)
 
 
 def _print_json(value: object) -> None:

@@ -40,6 +40,8 @@ def test_a_line_separator_inside_a_string_ends_no_line(tmp_path: Path) -> None:
         (b'{"a": 1}\n{"a": \n', ":2: not JSON at column"),
         (b'{"a": 1}\n\xff\xfe\n', ":2: not UTF-8"),
         (b'{"a": 1}\n[1]\n', ":2: expected a JSON object, got list"),
+        (b"\xef\xbb\xbf{}\n", "starts with a byte-order mark"),
+        (b'\xff\xfe{\x00"\x00', "starts with a byte-order mark"),
         (b"", "the file is empty"),
         (b"\n \n", "the file is empty"),
     ],

@@ -17,17 +17,23 @@ def _write(folder: Path, text: str) -> Path:
 
 
 def test_columns_are_named_by_the_caller_or_by_the_first_line(tmp_path: Path) -> None:
-    path = _write(tmp_path, 'a\tb\r\n"1\t2"\n\n3\t\n')
+    path = _write(tmp_path, 'a\tb\r\n"1\t2"\n3\t\n\n\n')
     named = read_tsv(path, ("x", "y"))
     assert [row.values for row in named] == [
         {"x": "a", "y": "b"},
         {"x": '"1', "y": '2"'},
         {"x": "3", "y": ""},
     ]
-    assert [row.number for row in named] == [1, 2, 4]
+    assert [row.number for row in named] == [1, 2, 3]
     headed = read_tsv(path)
     assert [row.values for row in headed] == [{"a": '"1', "b": '2"'}, {"a": "3", "b": ""}]
-    assert headed[1].where == f"{path}:4"
+    assert headed[1].where == f"{path}:3"
+
+
+def test_an_empty_line_between_rows_is_named(tmp_path: Path) -> None:
+    # Items named by their place would be others from there on.
+    with pytest.raises(DataError, match=r"a\.tsv:2: an empty line"):
+        read_tsv(_write(tmp_path, "a\tb\n\nc\td\n"), ("x", "y"))
 
 
 def test_a_line_separator_inside_a_text_ends_no_line(tmp_path: Path) -> None:

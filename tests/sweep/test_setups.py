@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,25 @@ def test_translated_items_are_asked_and_scored_as_english(tmp_path: Path) -> Non
         same.subset.prompt_hash,
         same.subset.pool,
     )
+    assert not [one for one in asked.remarks if "do not read as English" in one]
     page = build(store).read_text(encoding="utf-8")
     assert "translated to English by nllb, asked and scored in English." in page
     assert "translate-test, prompt native" in page
     assert "Swahili in English by nllb" in page
+
+
+def test_items_that_nobody_translated_are_told(tmp_path: Path) -> None:
+    data = _release(tmp_path / "data")
+    section = {
+        "dataset": "release",
+        "subsets": ["sw"],
+        "setup": "translate-test",
+        "translations": str(data),
+        "translated_by": "nobody",
+    }
+    study = validate(_study(**section), catalogue(), "test")
+    (asked,) = make(study, data, None, Store(tmp_path / "out")).checked.asked
+    assert [one for one in asked.remarks if re.fullmatch(r"16 of the first 16 do not read .*", one)]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from maple.sweep import check
 from maple.sweep.catalogue import catalogue
 from maple.sweep.pull import pull
 from maple.tasks import TASKS, with_prompts
+from maple.tasks.native import NativeTask
 from sweep.studies import content, planned, swept
 
 FILE = """
@@ -147,6 +148,36 @@ def test_they_are_linted_like_ours(tmp_path: Path) -> None:
     study = validate(_study(tmp_path, unsaid, "terse"), catalogue(), "s.toml")
     found = {(one.prompt, one.subset): one.problems for one in check.lint(study, None)}
     assert found["terse", "eng_Latn"] == ()  # every item has choices of its own
+    remarks = [one.asked.remarks for one in check.lint(study, None) if one.asked]
+    assert remarks == [("prompt terse does not show: premise",)] * 2
+
+
+def test_words_and_answers_that_cannot_tell_are_violations() -> None:
+    alike = {"question": {"cause": "so", "effect": "so "}}
+    task = with_prompts(TASKS["xcopa"], [_prompt(values=alike)])
+    assert task.lint([ITEM], "eng_Latn", "p")[-1] == (
+        "values.question: two words of the prompt are alike"
+    )
+    task = with_prompts(TASKS["xcopa"], [_prompt(answers=("A", "Ответ"))])
+    assert task.lint([ITEM], "eng_Latn", "p")[-1] == ("answers: 'Ответ' is of another script")
+
+
+def test_what_a_prompt_does_not_show_is_told() -> None:
+    other = Example("o", "o", ITEM.fields, ("c", "d"), 0)
+
+    def left_out(**changes: Any) -> list[str]:
+        task = with_prompts(TASKS["xcopa"], [_prompt(**changes)])
+        assert isinstance(task, NativeTask)
+        return task.left_out([ITEM, other], "eng_Latn", "p")
+
+    assert left_out(text="{premise} {question}:") == []
+    assert left_out(text="{premise}:") == ["question"]
+    assert left_out(text="{premise} {question}:", answers=("A", "B")) == ["choices"]
+    lettered = "{premise} {question} {choice1} {choice2}:"
+    assert left_out(text=lettered, answers=("A", "B")) == []
+    xcopa = TASKS["xcopa"]
+    assert isinstance(xcopa, NativeTask)
+    assert xcopa.left_out([ITEM, other], "eng_Latn", "native") == []
 
 
 MISTAKES = [

@@ -6,6 +6,7 @@ Nothing is guessed or skipped: a file that is missing, unreadable, truncated or 
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -158,7 +159,7 @@ def _content(path: Path, name: str) -> bytes:
     current().files.add(path)
     try:
         data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        content = gzip.decompress(data) if path.suffix == ".gz" else data
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file") from error
     except PermissionError as error:
@@ -169,6 +170,11 @@ def _content(path: Path, name: str) -> bytes:
         ) from error
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from error
+    if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(
+            f"{name}: starts with a byte-order mark", "save the file as UTF-8 without one"
+        )
+    return content
 
 
 def _object(text: bytes, where: str) -> Mapping[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -38,13 +39,13 @@ class Row:
         return value
 
     def filled(self, name: str) -> str:
-        """A value that must be a string with more than white space in it.
+        """A value that must be a string with something visible in it.
 
         Raises:
             DataError: as `text`, or it is empty.
         """
         value = self.text(name)
-        if not value.strip():
+        if is_blank(value):
             raise self.error(f"{name!r} is empty")
         return value
 
@@ -114,6 +115,11 @@ def build(
         made.append(one)
     report(problems)
     return made
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text is visible: white space, marks of direction, joiners."""
+    return all(unicodedata.category(character)[0] in "CZ" for character in text)
 
 
 def _shown(value: object) -> str:

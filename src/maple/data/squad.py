@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maple.data.reading import report
 from maple.data.release import read_json
-from maple.data.rows import Row, build
+from maple.data.rows import Row, build, is_blank
 from maple.errors import DataError
 
 
@@ -137,6 +137,6 @@ def _hub_answers(row: Row, context: str) -> tuple[str, ...]:
 
 def _golds(row: Row, texts: Iterable[str]) -> tuple[str, ...]:
     golds = tuple(dict.fromkeys(texts))
-    if not golds or not all(gold.strip() for gold in golds):
+    if not golds or any(map(is_blank, golds)):
         raise row.error("there is no answer, or an empty one")
     return golds

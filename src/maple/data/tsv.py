@@ -12,7 +12,9 @@ from maple.errors import DataError
 
 
 def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
-    """All rows of a table, each with its line; blank lines are skipped.
+    """All rows of a table, each with its line; blank lines may stand at the end only.
+
+    Rows of some releases are named by their place, so that a line too many would rename all others.
 
     Args:
         path: the file, UTF-8.
@@ -22,7 +24,9 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
         DataError: missing or unreadable, not UTF-8, lines with more or fewer columns (all at
             once), or no row; with file and line.
     """
-    lines = read_text(path).split("\n")
+    lines = read_text(path).rstrip("\r\n").split("\n")
+    if lines == [""]:
+        raise DataError(f"{path}: the file is empty", "download it again")
     first = 1
     if columns is None:
         columns, first = lines[0].rstrip("\r").split("\t"), 2
@@ -31,8 +35,10 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     for number, line in enumerate(lines[first - 1 :], start=first):
         values = line.rstrip("\r").split("\t")
         if values == [""]:
-            continue
-        if len(values) != len(columns):
+            problems.append(
+                DataError(f"{path}:{number}: an empty line", "compare the file with its release")
+            )
+        elif len(values) != len(columns):
             problem = (
                 f"{path}:{number}: {len(values)} columns, expected {len(columns)} separated by "
                 f"tabs: {', '.join(columns)}"

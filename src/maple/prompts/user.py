@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from maple.errors import DataError
+from maple.languages import foreign_letters
 from maple.languages import language as language_of
 from maple.prompts.lint import lint as lint_prompts
 from maple.prompts.literals import Wording
@@ -91,7 +92,34 @@ def lint(prompt: UserPrompt, items: Sequence[Example], language: str) -> list[st
     if prompt.answers:
         seen = [replace(item, choices=prompt.answers) for item in seen]
     labels = bool(prompt.answers)
-    return lint_prompts(seen, prompted, shown, wording_of(prompt, language), labels=labels)
+    found = lint_prompts(seen, prompted, shown, wording_of(prompt, language), labels=labels)
+    for name, words in prompt.values.items():
+        if len({word.strip() for word in words.values()}) < len(words):
+            found.append(f"values.{name}: two words of the prompt are alike")
+    script = language_of(prompt.words_in).script
+    for answer in prompt.answers:
+        if foreign_letters(answer, script):
+            found.append(f"answers: {answer!r} is of another script")
+    return found
+
+
+def left_out(
+    prompt: UserPrompt, items: Sequence[Example], needed: Sequence[str], language: str
+) -> list[str]:
+    """What of the items the prompt never shows: fields, and the choices behind its answers.
+
+    Args:
+        prompt: of the items' task.
+        items: all items of a subset.
+        needed: fields that the task's own prompts show.
+        language: key of the language that the items are asked in.
+    """
+    found = [name for name in needed if name not in places(prompt.text)]
+    if prompt.answers and len({item.choices for item in items}) > 1:
+        text = render(prompt, items[0], language).text
+        if not all(choice.strip() in text for choice in items[0].choices):
+            found.append("choices")
+    return found
 
 
 def _with_choices(item: Example) -> dict[str, str]:

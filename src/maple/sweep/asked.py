@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maple.errors import DataError
 from maple.evaluate.extra import extras
+from maple.metrics.identify import ANOTHER, probability
 from maple.protocols import Task
 from maple.records import Example, UserPrompt
 from maple.store import schemas
@@ -20,6 +21,12 @@ from maple.tasks import TASKS, with_prompts
 from maple.tasks.foreign import OWN, ForeignTask
 from maple.tasks.harness import Harness
 from maple.tasks.native import NativeTask
+
+_READ = 100
+"""Translated items whose language is looked at."""
+
+_ODD = 0.1
+"""Share of them that may look like another language: names and quotations do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,13 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
         if source is not None and section.setup == "monolingual"
         else []
     )
-    remarks = (*task.remarks(items), *_translation(section, task), *borrowed, *unknown)
+    remarks = (
+        *task.remarks(items),
+        *_translation(section, task, items),
+        *borrowed,
+        *_left_out(task, items, name, section.prompt),
+        *unknown,
+    )
     return Asked(task, subset, tuple(items), candidates, remarks)
 
 
@@ -123,9 +136,19 @@ def exemplar_subset(task: Task, section: TaskSection, name: str, folder: Path | 
     )
 
 
-def _translation(section: TaskSection, task: Task) -> Iterator[str]:
+def _left_out(task: Task, items: Sequence[Example], subset: str, prompt: str) -> Iterator[str]:
+    if isinstance(task, NativeTask) and (names := task.left_out(items, subset, prompt)):
+        yield f"prompt {prompt} does not show: {', '.join(names)}"
+
+
+def _translation(section: TaskSection, task: Task, items: Sequence[Example]) -> Iterator[str]:
     if section.setup == "translate-test":
         yield f"translated to English by {section.translated_by}, asked and scored in English"
+        texts = [" ".join(item.fields.values()) for item in items[:_READ]]
+        read = [found for text in texts if (found := probability(text, ENGLISH)) is not None]
+        other = sum(found < ANOTHER for found in read)
+        if other > _ODD * len(read):
+            yield f"{other} of the first {len(read)} do not read as English"
         if task.max_new_tokens is not None:
             yield "right answers are those of the translated files"
 

@@ -98,7 +98,9 @@ def of_study(
                 made = asked_of(task, own, name, folder)
                 found.append(_of_asked(made, evaluate.exemplar_seed, windows))
             except MapleError as error:
-                where = MapleError(f"{own.name}/{name}: {error.what}", error.hint)
+                named = error.what.startswith(f"{own.name}/")
+                what = error.what if named else f"{own.name}/{name}: {error.what}"
+                where = MapleError(what, error.hint)
                 cell = (own.name, own.dataset, name, own.prompt, own.n_shot)
                 found.append(Linted(*cell, 0, error=where))
     return found

@@ -35,8 +35,8 @@ class Rescored:
 def rescore(store: Store, names: Sequence[str]) -> Rescored:
     """Add metrics to a results folder's plan and score what is answered.
 
-    What is scored already is left alone. The metrics stay in the plan when the study is run again,
-    except `PMI`, which a study must ask for, since it takes answers of its own.
+    What is scored already is left alone. The metrics stay in the plan when the study is run again.
+    `PMI` takes answers of its own: a study must ask for it.
 
     Args:
         store: of a study that was planned.
@@ -53,15 +53,14 @@ def rescore(store: Store, names: Sequence[str]) -> Rescored:
     cells, unruled = beside(plan.evals, asked)
     absent = {cell.task for cell in plan.evals.values() if not _is_here(cell.task)}
     left_out = (*unruled, *(f"{task}: its package is not installed" for task in sorted(absent)))
-    kept = {task: tuple(name for name in found if name != PMI) for task, found in asked.items()}
     rescored = {
-        task: tuple(dict.fromkeys((*plan.rescored.get(task, ()), *kept.get(task, ()))))
-        for task in plan.rescored.keys() | kept.keys()
+        task: tuple(dict.fromkeys((*plan.rescored.get(task, ()), *asked.get(task, ()))))
+        for task in plan.rescored.keys() | asked.keys()
     }
     changed = plan.model_copy(
         update={
             "scores": {**plan.scores, **cells},
-            "rescored": {task: found for task, found in sorted(rescored.items()) if found},
+            "rescored": dict(sorted(rescored.items())),
         }
     )
     if changed != plan:
@@ -85,7 +84,7 @@ def _by_task(plan: PlanFile, names: Sequence[str]) -> dict[str, tuple[str, ...]]
     """
     tasks = dict.fromkeys(cell.task for cell in plan.evals.values())
     known = {
-        task: available(TASKS[task].metrics, task)
+        task: tuple(name for name in available(TASKS[task].metrics, task) if name != PMI)
         for task in tasks
         if task in TASKS and not task.startswith(FOREIGN)
     }
@@ -101,6 +100,12 @@ def _by_task(plan: PlanFile, names: Sequence[str]) -> dict[str, tuple[str, ...]]
 
 
 def _unknown(name: str, known: Mapping[str, Sequence[str]]) -> DataError:
+    if name == PMI:
+        return DataError(
+            f"metric {PMI!r}: stored answers are not enough, it asks the choices once more",
+            f'have the study ask for it: metrics = ["{PMI}"] in [[evaluate.task]], then '
+            "`maple run` again; what is answered stays as it is",
+        )
     listed = "; ".join(f"{task}: {', '.join(found) or 'none'}" for task, found in known.items())
     if name in names_of_all():
         return DataError(f"metric {name!r} is for none of {', '.join(known)}", f"known: {listed}")

@@ -227,6 +227,14 @@ class NativeTask:
         """What a report must say about the data of a subset."""
         return self.remark(examples)
 
+    def left_out(self, examples: Sequence[Example], subset: str, prompt: str) -> list[str]:
+        """What of the items a user's prompt never shows; nothing under a shipped one."""
+        if prompt not in self.user:
+            return []
+        fields = [name for shape in self.shapes.values() for name in shape.samples[0].fields]
+        own, language = self._own(subset, prompt), self.language(subset)
+        return user.left_out(own, examples, list(dict.fromkeys(fields)), language)
+
     def _shape(self, prompt: str) -> Shape:
         if prompt not in self.prompts:
             raise DataError(f"{self.name} has no prompt {prompt!r}", nearest(prompt, self.prompts))

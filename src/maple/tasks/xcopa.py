@@ -17,7 +17,7 @@ from pathlib import Path
 from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import exists, find, read_jsonl
-from maple.data.rows import Row, build
+from maple.data.rows import Row, build, is_blank
 from maple.languages import language as language_of
 from maple.languages import of_release
 from maple.prompts.literals import Wording
@@ -82,7 +82,7 @@ def _example(row: Row, split: str, english: Mapping[int, Row]) -> Example:
         raise row.error(f"'label' is {label}, expected 0 or 1")
     if fields["question"] not in ("cause", "effect"):
         raise row.error(f"'question' is {fields['question']!r}, expected 'cause' or 'effect'")
-    if not fields["premise"].strip() or not all(choices) or choices[0] == choices[1]:
+    if any(map(is_blank, (fields["premise"], *choices))) or choices[0] == choices[1]:
         raise row.error("the premise or a choice is empty, or the choices are alike")
     if english:
         fields |= _repair(row, english)
