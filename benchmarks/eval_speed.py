@@ -39,6 +39,7 @@ from maple.models.files import resolve
 from maple.prompts.exemplars import choose, prefix
 from maple.records import ChoiceRequest, GenerateRequest
 from maple.tasks import TASKS
+from maple.tasks.native import NativeTask
 
 WORKLOADS = ("xcopa-it-0", "xcopa-it-4", "xcopa-it-8", "belebele-en", "xquad-es-4")
 BATCH_SIZES = (1, 4, 8, 16, 32)
@@ -59,9 +60,10 @@ def requests(workload: str, data: Path, items: int) -> list[Request]:
     name, code, shots = workload.split("-")
     subset = {"it": "ita_Latn", "es": "spa_Latn"}[code]
     task = TASKS[name]
-    pool = task.exemplar_pool("release", subset, data)
-    exemplars = choose(pool, int(shots), 0, f"{name}/{subset}")
-    shared = prefix([task.render(shot, subset, "native") for shot in exemplars], exemplars)
+    lender = task.lent_by("release", subset, data) if isinstance(task, NativeTask) else subset
+    pool = task.exemplar_pool("release", lender, data)
+    exemplars = choose(pool, int(shots), 0, f"{name}/{lender}")
+    shared = prefix([task.render(shot, lender, "native") for shot in exemplars], exemplars)
     made: list[Request] = []
     for example in task.examples("release", subset, data)[:items]:
         prompted = task.render(example, subset, "native")

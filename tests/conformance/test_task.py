@@ -26,6 +26,7 @@ from maple.records import (
 from maple.tasks import TASKS
 from maple.tasks.foreign import OWN, ForeignTask
 from maple.tasks.harness import Harness
+from maple.tasks.native import NativeTask
 from tasks import foreign_files
 
 CASES = [(task, subset) for task in TASKS.values() for subset in task.subsets("mini")]
@@ -50,10 +51,14 @@ def foreign(request: pytest.FixtureRequest, tmp_path: Path, datasets_cache: Path
     return ForeignTask(Harness([folder]), f"lm_eval:{request.param['task']}", "en", 1, 0)
 
 
+def _lender(task: Task, dataset: str, subset: str, folder: Path | None) -> str:
+    return task.lent_by(dataset, subset, folder) if isinstance(task, NativeTask) else subset
+
+
 def _pool(task: Task, dataset: str, subset: str, folder: Path | None = None) -> list[Example]:
     """The exemplar pool; none where all items are scored."""
     try:
-        return task.exemplar_pool(dataset, subset, folder) or []
+        return task.exemplar_pool(dataset, _lender(task, dataset, subset, folder), folder) or []
     except NoExemplarsError:
         return []
 
@@ -309,9 +314,11 @@ def test_real_items_where_they_are_at_hand(task: Task, real_data: Path) -> None:
         _check_pool(task, dataset, subset, real_data)
         items = task.examples(dataset, subset, real_data)
         pool = _pool(task, dataset, subset, real_data)
+        lender = _lender(task, dataset, subset, real_data)
         assert task.self_test(items, subset) == []
         for prompt in task.prompts:
-            assert task.lint([*pool[:EXAMINED], *items[:EXAMINED]], subset, prompt) == []
+            assert task.lint(items[:EXAMINED], subset, prompt) == []
+            assert task.lint(pool[:EXAMINED], lender, prompt) == []
 
 
 @pytest.mark.full
