@@ -159,6 +159,7 @@ def test_a_pulled_folder_gives_the_cells_of_the_hub(filled: Hub, tmp_path: Path)
     thai = next(asked for asked in pulled.checked.asked if asked.subset.subset == "tha_Thai")
     assert thai.remarks == (
         "question (cause or effect) taken from English COPA in 5 items that differ",
+        "exemplars: question (cause or effect) taken from English COPA in 6 items that differ",
     )
 
 

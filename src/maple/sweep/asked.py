@@ -105,6 +105,7 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
         *task.remarks(items),
         *_translation(section, task, items),
         *borrowed,
+        *_of_pool(task, pool or ()),
         *_left_out(task, items, name, section.prompt),
         *unknown,
     )
@@ -134,6 +135,11 @@ def exemplar_subset(task: Task, section: TaskSection, name: str, folder: Path | 
         "exemplars from",
         'set setup = "monolingual"',
     )
+
+
+def _of_pool(task: Task, pool: Sequence[Example]) -> Iterator[str]:
+    if isinstance(task, NativeTask):
+        yield from (f"exemplars: {remark}" for remark in task.pool_remark(pool))
 
 
 def _left_out(task: Task, items: Sequence[Example], subset: str, prompt: str) -> Iterator[str]:

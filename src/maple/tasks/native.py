@@ -61,6 +61,7 @@ class NativeTask:
         lender: the subset whose exemplars serve where one has none of its own.
         alike: what an exemplar may not share with a scored item: its passage, or all its texts.
         remark: what a report must say about the items.
+        pool_remark: the same about those that may serve as exemplars.
         cuttable: name of the field whose end may be cut to fit a context, see `Prompted.cut`.
         untranslated, mended_by: see `protocols.Parallel`.
         user: prompts of a study, by name and language of the items (or "all").
@@ -75,6 +76,7 @@ class NativeTask:
     read_pool: Reader | None
     alike: Callable[[Example], Hashable]
     remark: Callable[[Sequence[Example]], list[str]] = lambda _: []
+    pool_remark: Callable[[Sequence[Example]], list[str]] = lambda _: []
     poolless: tuple[str, ...] = ()
     lender: Lending = lambda _dataset, subset, _folder: subset
     cuttable: str | None = None

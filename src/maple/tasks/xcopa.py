@@ -175,6 +175,7 @@ XCOPA = NativeTask(
     read_pool=lambda *where: _read("val", *where),
     alike=_texts,
     remark=_remark,
+    pool_remark=_remark,
     untranslated=("question",),
     mended_by="put English COPA beside it (copa_en/val-en.jsonl, copa_en/test-en.jsonl)",
 )
