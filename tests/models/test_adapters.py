@@ -23,7 +23,8 @@ from maple.models.adapter_files import (
     write_base,
 )
 from maple.models.engine import TransformersModel
-from maple.models.loading import Loaded
+from maple.models.files import resolve
+from maple.models.loading import Loaded, load
 from maple.records import ChoiceRequest, GenerateRequest
 from models import tiny
 from models.tiny import write_adapter
@@ -218,3 +219,45 @@ def test_missing_tensors_are_refused(model: TransformersModel, tmp_path: Path) -
     with pytest.raises(ModelError, match="missing adapter keys"):
         model.choice_logprobs(ASKED, folder)
     assert model.choice_logprobs(ASKED, None)[0].logprobs[0] < 0.0
+
+
+def test_tensors_that_nothing_names_are_refused(model: TransformersModel, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "one", 1)
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["target_modules"] = ["q_proj"]
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    bare = model.choice_logprobs(ASKED, None)
+    with pytest.raises(ModelError, match=r"does not name the modules of \d+ tensors"):
+        model.choice_logprobs(ASKED, folder)
+    assert model.choice_logprobs(ASKED, None) == bare
+
+
+def test_weights_that_are_no_fractions_are_refused(
+    model: TransformersModel, tmp_path: Path
+) -> None:
+    one, other = write_adapter(tmp_path / "one", 1), write_adapter(tmp_path / "other", 2)
+    first = model.choice_logprobs(ASKED, one)
+    weights = load_file(other / WEIGHTS_FILE)
+    save_file({name: part.to(torch.int8) for name, part in weights.items()}, other / WEIGHTS_FILE)
+    with pytest.raises(ModelError, match="holds numbers of type I8"):
+        model.choice_logprobs(ASKED, other)
+    assert model.choice_logprobs(ASKED, one) == first
+
+
+def test_an_adapter_of_no_numbers_proves_nothing(model: TransformersModel, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "one", 1)
+    weights = load_file(folder / WEIGHTS_FILE)
+    name = next(iter(weights))
+    weights[name][0, 0] = torch.nan
+    save_file(weights, folder / WEIGHTS_FILE)
+    with pytest.raises(ModelError, match="are no numbers"):
+        model.proof(folder)
+
+
+def test_dora_in_eight_bits_is_refused_and_leaves_the_base(tmp_path: Path) -> None:
+    base = load(resolve(str(tiny.saved(tmp_path / "tiny", "gemma3"))), 8)
+    engine = TransformersModel(base)
+    bare = engine.choice_logprobs(ASKED, None)
+    with pytest.raises(ModelError, match="DoRA does not work on a base in 8 bits"):
+        engine.choice_logprobs(ASKED, write_adapter(tmp_path / "dora", 5, use_dora=True))
+    assert engine.choice_logprobs(ASKED, None) == bare

@@ -174,3 +174,34 @@ def test_no_labels_no_loss() -> None:
     assert loss.item() == 0.0
     assert hidden.grad is not None
     assert not hidden.grad.any()
+
+
+@pytest.mark.parametrize("low", [-1e4, -1e9, -torch.inf])
+def test_a_word_that_is_ruled_out_costs_the_others_no_digits(
+    low: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "_BLOCK_LOGITS", 4 * 33)
+    monkeypatch.setattr(head, "_LEAST_WORDS", 33)
+    monkeypatch.setattr(head, "_BLOCK_ROWS", 4)
+    model = tiny.build("llama").eval()
+    layer = model.get_output_embeddings()
+    layer.bias = torch.nn.Parameter(torch.zeros(400))
+    with torch.no_grad():
+        layer.bias[::33] = low  # the first word of every block
+        hidden = torch.randn(9, 32, generator=torch.Generator().manual_seed(3))
+        at, tokens = torch.arange(9), torch.arange(1, 10)
+        found, _ = head.token_logprobs(model, hidden, at, tokens)
+        expected = head.final_logits(model, hidden).double().log_softmax(-1)[at, tokens]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_one_broken_word_is_seen_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_BLOCK_LOGITS", 4 * 33)
+    monkeypatch.setattr(head, "_LEAST_WORDS", 33)
+    model = tiny.build("llama")
+    with torch.no_grad():
+        model.get_output_embeddings().weight[200] = torch.nan
+        with pytest.raises(ModelError, match="not finite"):
+            head.best_tokens(model, torch.randn(3, 32))
+        with pytest.raises(ModelError, match="not finite"):
+            head.check_head(model)

@@ -64,6 +64,7 @@ def check_adapter(folder: Path, base: BaseModel) -> None:
             "expected the files that PEFT's save_pretrained writes",
         )
     shapes = weight_shapes(folder)
+    _check_numbers(folder)
     _check_rank(folder, config, shapes)
     if (folder / BASE_FILE).is_file():
         note = read_json(folder / BASE_FILE, f"adapter {folder}")
@@ -89,6 +90,19 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
         raise ModelError(f"adapter {folder}: cannot read {path.name}: {error}") from error
+
+
+def _check_numbers(folder: Path) -> None:
+    """Weights are floating-point numbers."""
+    with safe_open(folder / WEIGHTS_FILE, framework="numpy") as tensors:
+        for name in tensors.keys():  # noqa: SIM118 - not a mapping
+            kind = tensors.get_slice(name).get_dtype()
+            if not kind.startswith(("F", "BF")):
+                raise ModelError(
+                    f"adapter {folder}: {name} holds numbers of type {kind}, expected floating "
+                    "point",
+                    "save the adapter as PEFT does, without quantising it",
+                )
 
 
 def _check_rank(

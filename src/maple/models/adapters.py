@@ -84,6 +84,11 @@ class AdapterSlot:
     def _attach(self, folder: Path) -> None:
         check_adapter(folder, self._loaded.base)
         config = _config(folder)
+        if self._loaded.bits == 8 and getattr(config, "use_dora", False):
+            # It needs the weights whole, which bitsandbytes then drops for good.
+            raise ModelError(
+                f"adapter {folder}: DoRA does not work on a base in 8 bits", "choose other bits"
+            )
         if self._tuned is not None and _refilled(self._tuned, config, folder):
             self.serial += 1
             return
@@ -181,8 +186,16 @@ def _attached(loaded: Loaded, folder: Path, own: Set[int]) -> PeftModel:
                 autocast_adapter_dtype=False,
                 low_cpu_mem_usage=True,  # no random initialisation: it would move the global RNG
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             raise ModelError(f"adapter {folder}: cannot be loaded: {error}") from error
+    known = get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
+    unused = [name for name in weight_shapes(folder) if ".lora_" in name and name not in known]
+    if unused:
+        raise ModelError(
+            f"adapter {folder}: {CONFIG_FILE} does not name the modules of {len(unused)} tensors "
+            f"in {WEIGHTS_FILE}, such as {unused[0]}",
+            "the two files are of different adapters; copy both from the same folder",
+        )
     missing = [str(warning.message) for warning in caught if "missing" in str(warning.message)]
     if missing:
         raise ModelError(f"adapter {folder}: {missing[0][:300]}")

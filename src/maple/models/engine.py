@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -196,7 +197,14 @@ class TransformersModel:
         check_layers(self._model, self._loaded.bits)
         difference = None
         if adapter is not None:
-            difference = float((self._probe() - self._base_probes).abs().max())
+            # A word that the base forbids is minus infinity on both sides.
+            there = self._base_probes.isfinite()
+            difference = float((self._probe() - self._base_probes)[there].abs().max())
+            if not math.isfinite(difference):
+                raise ModelError(
+                    f"adapter {adapter}: the probabilities that it gives are no numbers",
+                    "its weights are broken, or overflow at this precision; choose other bits",
+                )
             if difference == 0.0:
                 raise ModelError(
                     f"adapter {adapter}: changes nothing; all probe prompts give the base's own "
