@@ -351,6 +351,19 @@ def test_unknown_names_show_near_ones_and_what_cannot_be_read(tmp_path: Path) ->
     assert "broken.yaml cannot be read: ParserError" in caught.value.hint
 
 
+def test_a_file_whose_task_has_no_name_is_the_one_that_is_named(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE)
+    (tmp_path / "number.yaml").write_text("task: 123\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"number\.yaml: task is 123, expected a name"):
+        task(tmp_path)
+
+
+def test_a_language_that_there_is_not_is_told_with_its_task(tmp_path: Path) -> None:
+    foreign_files.write(tmp_path, CHOICE, metadata={"version": 1, "language": "klingonese"})
+    with pytest.raises(DataError, match="lm_eval:animals: unknown language 'klingonese'"):
+        ForeignTask(Harness([tmp_path]), "lm_eval:animals", None, 0, 0)
+
+
 def test_groups_are_refused_with_their_members(tmp_path: Path) -> None:
     foreign_files.write(tmp_path, CHOICE, tag="zoo")
     (tmp_path / "group.yaml").write_text("group: farm\ntask: [cows, hens]\n", encoding="utf-8")
@@ -388,6 +401,7 @@ def test_groups_are_refused_with_their_members(tmp_path: Path) -> None:
             {"generation_kwargs": {"max_gen_toks": "many"}},
             "generation_kwargs: ValueError",
         ),
+        (GENERATE, {"generation_kwargs": {"max_gen_toks": 0}}, "wants answers of 0 tokens"),
         (CONTINUE, {"output_type": "loglikelihood_rolling"}, "'loglikelihood_rolling'"),
         (GENERATE, {"repeats": 3}, "3 times"),
         (GENERATE, {"generation_kwargs": {"do_sample": True, "temperature": 1}}, "sampled"),

@@ -197,7 +197,10 @@ def _encoded(
         border = len(prefix) + len(prompt)
         start = _tokens_before(border, offsets)
         if start == 0:
-            raise ModelError("an empty prompt has no token to continue from")
+            raise ModelError(
+                f"the prompt {prompt[-60:]!r} has no token of its own to continue from: "
+                + ("it is empty" if not prefix + prompt else "it is one with the answer's first")
+            )
         if answer is not None and start == len(ids):
             raise ModelError(f"the choice {answer!r} after {prompt[-60:]!r} has no token to score")
         encoded.append(Encoded(tuple(ids), start, _tokens_before(len(prefix), offsets)))

@@ -223,7 +223,10 @@ class ForeignTask:
                 f"{self.name}: its language is not known",
                 'state it beside the name: language = "it"',
             )
-        return language_of(str(tag)).key
+        try:
+            return language_of(str(tag)).key
+        except DataError as error:
+            raise DataError(f"{self.name}: {error.what}", error.hint) from error
 
     def _check_shots(self) -> None:
         fixed = self._task.config.num_fewshot

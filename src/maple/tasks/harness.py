@@ -65,6 +65,7 @@ class Harness:
                 cannot be read, or a kind of task that is not supported, each saying which.
         """
         require()
+        self._check_names()
         with running(name):
             manager = self._manager_of(name)
             entry = manager.task_index[name]
@@ -102,6 +103,16 @@ class Harness:
                 include_path=[*self._include], include_defaults=defaults
             )
         return self._managers[defaults]
+
+    def _check_names(self) -> None:
+        """Raises DataError if a file of the study's folders names its task by no text.
+
+        The harness sorts all names of a folder, and would blame another task.
+        """
+        for path, said in self._files():
+            named = said.get("task") if isinstance(said, dict) else None
+            if named is not None and not isinstance(named, str | list):
+                raise DataError(f"{path}: task is {named!r}, expected a name", "put it into quotes")
 
     def _check_single(self, name: str) -> None:
         """Raises DataError if two files of the study's folders define a name.
@@ -195,6 +206,8 @@ def generation(name: str, settings: Mapping[str, Any]) -> Generation:
         raise refusal(name, f"sets generation_kwargs that have no meaning here: {unknown}")
     if "" in wanted["until"]:
         raise refusal(name, "has an empty stop string, which the harness's models read differently")
+    if int(wanted["max_gen_toks"]) < 1:
+        raise refusal(name, f"wants answers of {wanted['max_gen_toks']} tokens (max_gen_toks)")
     temperature = float(wanted.get("temperature", 1.0)) if samples else None
     if temperature == 0.0:
         raise refusal(name, "samples (do_sample) at temperature 0")
