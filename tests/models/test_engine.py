@@ -460,7 +460,7 @@ def test_bos_is_counted(engines: dict[str, TransformersModel]) -> None:
 def test_answers_need_a_token_and_prompts_too(engines: dict[str, TransformersModel]) -> None:
     with pytest.raises(ModelError, match="no token of its own to continue from: it is empty"):
         engines["llama"].choice_logprobs([ChoiceRequest("", "", (" no",))], None)
-    with pytest.raises(ModelError, match="'br' has no token of its own .* one with the answer's"):
+    with pytest.raises(ModelError, match=r"'br' has no token of its own .* one with the answer's"):
         engines["llama"].choice_logprobs([ChoiceRequest("", "br", ("own fox",))], None)
     with pytest.raises(ModelError, match="no token to score"):
         engines["llama"].choice_logprobs([ChoiceRequest("", "yes", ("",))], None)
