@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_a_finding() -> None:
 def test_an_exemplar_among_the_scored_items_is_caught() -> None:
     task = TASKS["xcopa"]
     items = task.examples("mini", "eng_Latn", None)
-    found = violations(task, "eng_Latn", "native", items, items[:1], "eng_Latn")
+    found, _ = violations(task, "eng_Latn", "native", items, items[:1], "eng_Latn")
     assert f"exemplar {items[0].example_id} shares its passage with a scored item" in found
 
 
@@ -173,7 +173,7 @@ def test_an_exemplar_on_a_scored_passage_is_caught_under_any_name() -> None:
     task = TASKS["xquad"]
     items = task.examples("mini", "eng_Latn", None)
     shot = dataclasses.replace(items[0], example_id="other", cluster_id="elsewhere")
-    found = violations(task, "eng_Latn", "native", items, [shot], "eng_Latn")
+    found, _ = violations(task, "eng_Latn", "native", items, [shot], "eng_Latn")
     assert "exemplar other shares its passage with a scored item" in found
 
 

@@ -64,7 +64,6 @@ def check_adapter(folder: Path, base: BaseModel) -> None:
             "expected the files that PEFT's save_pretrained writes",
         )
     shapes = weight_shapes(folder)
-    _check_numbers(folder)
     _check_rank(folder, config, shapes)
     if (folder / BASE_FILE).is_file():
         note = read_json(folder / BASE_FILE, f"adapter {folder}")
@@ -82,27 +81,22 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name and shape of each tensor of an adapter, read from the file's header.
 
     Raises:
-        ModelError: missing or not a safetensors file.
+        ModelError: missing or not a safetensors file, or numbers that are not floating-point.
     """
     path = folder / WEIGHTS_FILE
     try:
         with safe_open(path, framework="numpy") as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - no mapping
+            found = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 - no mapping
+            for name, tensor in found.items():
+                if not tensor.get_dtype().startswith(("F", "BF")):
+                    raise ModelError(
+                        f"adapter {folder}: {name} holds numbers of type {tensor.get_dtype()}, "
+                        "expected floating point",
+                        "save the adapter as PEFT does, without quantising it",
+                    )
+            return {name: tuple(tensor.get_shape()) for name, tensor in found.items()}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"adapter {folder}: cannot read {path.name}: {error}") from error
-
-
-def _check_numbers(folder: Path) -> None:
-    """Weights are floating-point numbers."""
-    with safe_open(folder / WEIGHTS_FILE, framework="numpy") as tensors:
-        for name in tensors.keys():  # noqa: SIM118 - not a mapping
-            kind = tensors.get_slice(name).get_dtype()
-            if not kind.startswith(("F", "BF")):
-                raise ModelError(
-                    f"adapter {folder}: {name} holds numbers of type {kind}, expected floating "
-                    "point",
-                    "save the adapter as PEFT does, without quantising it",
-                )
 
 
 def _check_rank(

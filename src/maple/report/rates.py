@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import polars as pl
 
 from maple.report import labels
 from maple.report.gathered import Gathered
@@ -68,18 +70,15 @@ def endings(gathered: Gathered) -> Grid | None:
 
 def preferred(gathered: Gathered) -> Grid | None:
     """How often choice tasks got their commonest answer; None without such a task."""
-    found = {row["eval_id"]: row for row in gathered.choices.iter_rows(named=True)}
     rows = tuple(
         (
-            f"{task}, {subsets[subset]}",
+            where,
             labels.count(row["n"]),
             labels.count(row["choice"]),
             _rate(row, "preferred"),
             labels.percent(row["right"]),
         )
-        for task, line, subsets in _asked(gathered, choices=True)
-        for subset, name in line
-        if (row := found.get(name)) is not None
+        for where, row in _by_language(gathered, gathered.choices, choices=True)
     )
     if not rows:
         return None
@@ -99,17 +98,14 @@ def preferred(gathered: Gathered) -> Grid | None:
 
 def rates(gathered: Gathered) -> Grid | None:
     """The rates of every language of a row, with intervals; None without generation."""
-    found = {row["eval_id"]: row for row in gathered.answers.iter_rows(named=True)}
     rows = tuple(
         (
-            f"{task}, {subsets[subset]}",
+            where,
             labels.count(row["n"]),
             *(_rate(row, name) for name in ("empty", "unparsed", "length", "wrong_language")),
             labels.count(None if row["identified"] is None else row["n"] - row["identified"]),
         )
-        for task, line, subsets in _asked(gathered, choices=False)
-        for subset, name in line
-        if (row := found.get(name)) is not None
+        for where, row in _by_language(gathered, gathered.answers, choices=False)
     )
     if not rows:
         return None
@@ -149,6 +145,17 @@ def fertility(gathered: Gathered) -> Grid | None:
         "kinds do not compare; bytes do, but scripts differ in bytes a letter."
     )
     return Grid("Tokens per word, character and byte", columns, rows, (note,))
+
+
+def _by_language(
+    gathered: Gathered, frame: pl.DataFrame, *, choices: bool
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows of a table by eval cell, in the report's order, with what they are called."""
+    found = {row["eval_id"]: row for row in frame.iter_rows(named=True)}
+    for task, line, subsets in _asked(gathered, choices=choices):
+        for subset, name in line:
+            if name in found:
+                yield f"{task}, {subsets[subset]}", found[name]
 
 
 def _rate(row: Mapping[str, Any], name: str) -> str:

@@ -138,8 +138,10 @@ def violations(
     items: Sequence[Example],
     shots: Sequence[Example],
     source: str,
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """What is wrong with the prompts, exemplars and metrics of a subset, a line each.
+
+    And what is odd about single items, which a plan says and which stops nothing.
 
     Args:
         task: asks and scores the items.
@@ -155,12 +157,13 @@ def violations(
     else:
         found += [*task.lint(shots, source, prompt), *task.lint(items, subset, prompt)]
     found += task.self_test(items, subset)
-    found += [
-        f"{_named(low)}: {metric} gives less than 1 to the right answer"
-        for metric, low in _unrewarded(task, items, subset, prompt).items()
-        if _is_fault(low, items)
-    ]
-    return found
+    odd: list[str] = []
+    for metric, low in _unrewarded(task, items, subset, prompt).items():
+        if _is_fault(low, items):
+            found.append(f"{_named(low)}: {metric} gives less than 1 to the right answer")
+        elif low:
+            odd.append(f"{_named(low)}: the right answer gets less than 1 by {metric}")
+    return found, odd
 
 
 def right_answer(task: Task, item: Example) -> ChoiceResponse | GenerateResponse:
@@ -177,7 +180,7 @@ def _of_asked(made: Asked, seed: int, windows: Sequence[tuple[BaseModel, Window]
     pool = None if subset.pool is None else made.pool
     source = subset.exemplar_subset or subset.subset
     shots = exemplars_of(subset.task, source, subset.n_shot, seed, pool)
-    found = violations(task, subset.subset, subset.prompt, made.items, shots, source)
+    found, odd = violations(task, subset.subset, subset.prompt, made.items, shots, source)
     shortened: dict[str, int] = {}
     if not found:
         rendered = put(task, subset.subset, subset.prompt, made.items, shots, source)
@@ -192,13 +195,7 @@ def _of_asked(made: Asked, seed: int, windows: Sequence[tuple[BaseModel, Window]
             if fitted.shortened:
                 shortened[base.name] = len(fitted.shortened)
             found += _too_long(fitted.too_long, base.name, window.max_context)
-        odd = _unrewarded(task, made.items, subset.subset, subset.prompt)
-        remarks = tuple(
-            f"{_named(low)}: the right answer gets less than 1 by {metric}"
-            for metric, low in odd.items()
-            if low
-        )
-        made = replace(made, remarks=(*made.remarks, *remarks))
+        made = replace(made, remarks=(*made.remarks, *odd))
     where = (subset.task, subset.dataset, subset.subset, subset.prompt, subset.n_shot)
     return Linted(*where, len(made.items), tuple(found), shortened, made)
 
@@ -224,7 +221,7 @@ def _of_prompts(
                 task.prompt_text(worded, prompt)
         except DataError:
             continue  # no words in this language; a study that asks for it is told so
-        found = tuple(violations(task, subset, prompt, items, pool, lender))
+        found = tuple(violations(task, subset, prompt, items, pool, lender)[0])
         yield Linted(task.name, dataset, subset, prompt, None, len(items), found)
 
 
