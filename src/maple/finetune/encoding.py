@@ -22,6 +22,15 @@ class EncodedRow:
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
 
+    @property
+    def labelled_tokens(self) -> int:
+        """Tokens that are learned."""
+        return sum(label != IGNORED for label in self.labels)
+
+    def unlabelled(self) -> EncodedRow:
+        """The row with nothing to learn."""
+        return EncodedRow(self.input_ids, (IGNORED,) * len(self.labels))
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -93,7 +102,7 @@ def encode(
     return Encoded(
         rows=tuple(kept),
         tokens=sum(len(row.input_ids) for row in kept),
-        labelled_tokens=sum(label != IGNORED for row in kept for label in row.labels),
+        labelled_tokens=sum(row.labelled_tokens for row in kept),
         dropped_rows=len(pairs) - len(kept),
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -23,10 +25,11 @@ from maple.errors import ModelError
 from maple.finetune import adapter, checkpoints
 from maple.finetune.encoding import EncodedRow
 from maple.finetune.loss import AnswerLoss
-from maple.finetune.order import MicroBatches
+from maple.finetune.operations import operations
+from maple.finetune.order import Order, StepRows, Steps
+from maple.finetune.packing import PackedRows, pack
 from maple.finetune.settings import SCHEDULERS, Settings
 from maple.finetune.steplog import StepLog
-from maple.models.head import IGNORED
 from maple.provenance import derive_seed
 
 CHECKPOINT_SECONDS = 60.0
@@ -46,21 +49,19 @@ class Arguments(TrainingArguments):
         return False
 
 
-def arguments(
-    settings: Settings, steps: int, micro_rows: int, folder: Path, device: torch.device
-) -> Arguments:
+def arguments(settings: Settings, steps: int, folder: Path, device: torch.device) -> Arguments:
     """The Trainer's arguments for a cell.
 
     Args:
         steps: optimiser steps of the whole run, for the warm-up.
-        micro_rows: rows that go through the model together.
         folder: where checkpoints go.
         device: where the base lies.
     """
     made = Arguments(
         output_dir=str(folder),
-        per_device_train_batch_size=micro_rows,
-        gradient_accumulation_steps=settings.batch_size // micro_rows,
+        # What the loader gives is a whole optimiser step; `Loop.training_step` cuts it.
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=1,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=SCHEDULERS[settings.scheduler],
@@ -81,7 +82,6 @@ def arguments(
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        label_names=["labels"],
     )
     # One process drives one device: several would turn batch_size into rows per device.
     made._n_gpu = min(made.n_gpu, 1)  # noqa: SLF001  the Trainer itself sets it so
@@ -120,45 +120,93 @@ class Progress:
         self._write_seconds = self._last_write - began
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An optimiser step as one process computes it.
+
+    Attributes:
+        packs: this process's rows; one without labels where it has none.
+        tokens: of all processes.
+        labelled_tokens: of all processes.
+    """
+
+    packs: tuple[PackedRows, ...]
+    tokens: int
+    labelled_tokens: int
+
+
 class Loop(Trainer):
-    """A Trainer that says nothing, logs every step to a `StepLog` and checkpoints atomically."""
+    """A Trainer that says nothing, logs every step to a `StepLog` and checkpoints atomically.
+
+    A step arrives whole. The gradients of its packs add up; the last one's backward pass waits for
+    those of the other processes.
+    """
 
     def __init__(
         self,
         model: AnswerLoss,
         args: Arguments,
         rows: Sequence[EncodedRow],
-        batches: MicroBatches,
+        order: Order,
         progress: Progress,
     ) -> None:
         super().__init__(model=model, args=args)
         self.remove_callback(PrinterCallback)
         self.add_callback(_SaveWhenDue(progress))
         self._loss = model
-        self._rows = _Rows(rows)
-        self._batches = batches
+        self._rows = rows
+        self._order = order
         self._progress = progress
-        self._step_tokens = 0
-        self._step_labelled = 0
+        self._operations = operations(model.model)
+        self._step = Step((), 0, 0)
 
     def get_train_dataloader(self) -> Any:
-        """Our micro-batches, in our order."""
-        loader = DataLoader(
-            self._rows,
-            batch_sampler=self._batches,
-            collate_fn=collate,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(loader)
+        """This process's share of each step, in our order; accelerate has nothing to deal out."""
+        mine = Steps(self._order, self.accelerator.process_index, self.accelerator.num_processes)
+        return _StepLoader(_StepData(self._rows), batch_sampler=mine, collate_fn=_only)
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """The micro-batches of an optimiser step and its number of labelled tokens."""
-        samples, labelled = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._step_tokens = sum(int(sample["attention_mask"].sum()) for sample in samples)
-        self._step_labelled = sum(int((sample["labels"] != IGNORED).sum()) for sample in samples)
-        return samples, labelled
+        self,
+        epoch_iterator: Iterator[Step],
+        num_batches: int,  # noqa: ARG002 - one, by `arguments`
+        device: torch.device,  # noqa: ARG002
+    ) -> tuple[list[Any], None]:
+        """An optimiser step as its only batch; it knows its number of labelled tokens."""
+        self._step = next(epoch_iterator)
+        return [self._step], None
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: Any,
+        num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002
+    ) -> torch.Tensor:
+        """Loss and gradients of this process's share of a step.
+
+        Returns:
+            sum of nats over the labelled tokens of the whole step, times the number of processes:
+            losses and gradients are averaged over these.
+        """
+        model.train()
+        step: Step = inputs
+        processes = self.accelerator.num_processes
+        total = torch.zeros((), device=self.args.device)
+        for number, rows in enumerate(step.packs):
+            last = number == len(step.packs) - 1
+            # What DeepSpeed goes by; others skip their exchange inside `no_sync`.
+            self.accelerator.gradient_state._set_sync_gradients(last)  # noqa: SLF001
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss = model(rows.to(self.args.device), step.labelled_tokens) * processes
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Operations of this process's share of a step; the Trainer adds them up in its state."""
+        step: Step = inputs
+        return sum(
+            self._operations.of(rows.layout.lengths, rows.labelled_tokens) for rows in step.packs
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:  # noqa: ARG002
         """One line a step into the log; the summary at the end is not a step.
@@ -182,8 +230,8 @@ class Loop(Trainer):
                 "loss": logs["loss"],
                 "learning_rate": logs["learning_rate"],
                 "grad_norm": logs["grad_norm"],
-                "tokens": self._step_tokens,
-                "labelled_tokens": self._step_labelled,
+                "tokens": self._step.tokens,
+                "labelled_tokens": self._step.labelled_tokens,
             }
         )
         self._progress.notify({"step": step, "steps": steps, "loss": logs["loss"]})
@@ -227,30 +275,30 @@ class _SaveWhenDue(TrainerCallback):
         )
 
 
-class _Rows(Dataset[EncodedRow]):
+class _StepLoader(DataLoader[Step]):
+    def set_epoch(self, epoch: int) -> None:
+        """The Trainer asks the loader; the sampler knows."""
+        cast(Steps, self.batch_sampler).set_epoch(epoch)
+
+
+class _StepData(Dataset[Step]):
     def __init__(self, rows: Sequence[EncodedRow]) -> None:
         self._rows = rows
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def __getitem__(self, step: StepRows) -> Step:
+        rows = [self._rows[row] for row in step.rows]
+        packs = tuple(pack([self._rows[row] for row in mine]) for mine in step.packs)
+        if not packs:
+            # Every process takes part in every exchange of gradients.
+            shortest = min(rows, key=lambda row: len(row.input_ids))
+            packs = (pack([shortest.unlabelled()]),)
+        return Step(
+            packs,
+            tokens=sum(len(row.input_ids) for row in rows),
+            labelled_tokens=sum(row.labelled_tokens for row in rows),
+        )
 
-    def __getitem__(self, index: int) -> EncodedRow:
-        return self._rows[index]
 
-
-def collate(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
-    """Rows as one batch, padded on the right.
-
-    Returns:
-        input_ids, attention_mask (0 on padding), labels (-100 on padding): [B, longest] each.
-    """
-    shape = (len(rows), max(len(row.input_ids) for row in rows))
-    ids = torch.zeros(shape, dtype=torch.long)  # id 0 exists everywhere and is masked here
-    mask = torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, IGNORED, dtype=torch.long)
-    for index, row in enumerate(rows):
-        length = len(row.input_ids)
-        ids[index, :length] = torch.tensor(row.input_ids)
-        mask[index, :length] = 1
-        labels[index, :length] = torch.tensor(row.labels)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+def _only(steps: Sequence[Step]) -> Step:
+    (step,) = steps
+    return step

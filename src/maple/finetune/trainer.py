@@ -9,22 +9,22 @@ from pathlib import Path
 
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
-from transformers import PreTrainedConfig
 
 from maple.errors import ModelError
 from maple.finetune import adapter, checkpoints
 from maple.finetune.encoding import Encoded, encode
 from maple.finetune.loop import Loop, Progress, arguments
 from maple.finetune.loss import AnswerLoss
-from maple.finetune.order import MicroBatches, micro_batch_rows
+from maple.finetune.order import Order
+from maple.finetune.packing import packed
 from maple.finetune.settings import Settings
 from maple.finetune.steplog import StepLog
-from maple.models.head import text_config
 from maple.models.loading import Loaded
 from maple.records import TrainCell, TrainOutcome
 
-_ACTIVATION_BYTES = 4 << 30
-"""Memory that the activations of one micro-batch may take, by `_activation_bytes`."""
+_PACK_TOKENS = 2048
+"""Tokens that go through the model together; a longer row goes alone. Products with the weights are
+at their full rate by then, and more would only take more memory."""
 
 
 def train(
@@ -69,9 +69,8 @@ def train(
         # PEFT would cast the input of each adapted layer up to the adapter's float32, and autocast
         # straight back to bfloat16: two passes over all activations, for the same product.
         autocast = disable_input_dtype_casting(adapted, active=settings.train_bits != 32)
-        with log.appending(found.step if found else 0), autocast:
-            config = text_config(loaded.model)
-            loop = _loop(adapted, config, encoded, settings, folder, progress)
+        with log.appending(found.step if found else 0), packed(loaded.model), autocast:
+            loop = _loop(adapted, encoded, settings, folder, progress)
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
         seconds = progress.seconds()
         parameters = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
@@ -83,34 +82,21 @@ def train(
 
 
 def _loop(
-    adapted: PeftModel,
-    config: PreTrainedConfig,
-    encoded: Encoded,
-    settings: Settings,
-    folder: Path,
-    progress: Progress,
+    adapted: PeftModel, encoded: Encoded, settings: Settings, folder: Path, progress: Progress
 ) -> Loop:
-    lengths = [len(row.input_ids) for row in encoded.rows]
-    micro_tokens = _ACTIVATION_BYTES // _activation_bytes(config, settings)
-    micro_rows = micro_batch_rows(settings.batch_size, max(lengths), micro_tokens)
-    steps = math.ceil(settings.epochs * math.ceil(len(lengths) / settings.batch_size))
+    order = Order(
+        lengths=tuple(len(row.input_ids) for row in encoded.rows),
+        batch_size=settings.batch_size,
+        most_tokens=_PACK_TOKENS,
+        seed=settings.seed,
+    )
     return Loop(
         model=AnswerLoss(adapted),
-        args=arguments(settings, steps, micro_rows, folder, adapted.device),
+        args=arguments(settings, math.ceil(settings.epochs * order.steps), folder, adapted.device),
         rows=encoded.rows,
-        batches=MicroBatches(lengths, settings.batch_size, micro_rows, settings.seed),
+        order=order,
         progress=progress,
     )
-
-
-def _activation_bytes(config: PreTrainedConfig, settings: Settings) -> int:
-    """Bytes of activations that one token keeps for the backward pass, roughly.
-
-    A decoder layer with adapters keeps about 16 vectors of the hidden size (norms, queries, keys,
-    values, attention, residuals) and 8 of the intermediate size.
-    """
-    per_layer = 16 * config.hidden_size + 8 * config.intermediate_size
-    return int(config.num_hidden_layers * per_layer * (4 if settings.train_bits == 32 else 2))
 
 
 def _outcome(
