@@ -13,6 +13,7 @@ from peft.helpers import disable_input_dtype_casting
 from maple.errors import ModelError
 from maple.finetune import adapter, checkpoints
 from maple.finetune.encoding import Encoded, encode
+from maple.finetune.fused import fused
 from maple.finetune.loop import Loop, Progress, arguments
 from maple.finetune.loss import AnswerLoss
 from maple.finetune.order import Order
@@ -69,7 +70,12 @@ def train(
         # PEFT would cast the input of each adapted layer up to the adapter's float32, and autocast
         # straight back to bfloat16: two passes over all activations, for the same product.
         autocast = disable_input_dtype_casting(adapted, active=settings.train_bits != 32)
-        with log.appending(found.step if found else 0), packed(loaded.model), autocast:
+        with (
+            log.appending(found.step if found else 0),
+            packed(loaded.model),
+            fused(loaded.model),
+            autocast,
+        ):
             loop = _loop(adapted, encoded, settings, folder, progress)
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
         seconds = progress.seconds()
