@@ -145,7 +145,7 @@ def test_without_a_study_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["tasks", "languages", "sources"])
 def test_lists_are_data(tmp_path: Path, command: str) -> None:
     rows = json.loads(maple(command, "--json", folder=tmp_path).stdout)
-    assert len(rows) == {"tasks": 13, "languages": 213, "sources": 2}[command]
+    assert len(rows) == {"tasks": 13, "languages": 213, "sources": 7}[command]
     assert maple(command, folder=tmp_path).stdout
 
 
