@@ -29,7 +29,6 @@ PLAIN = UserSource(
     column=None,
     fields={"instruction": "q", "input": "ctx", "output": "a"},
     roles={},
-    licence="not stated",
     where="train.source[0]",
 )
 CHAT = replace(PLAIN, fields={"messages": "messages", "id": "id"})

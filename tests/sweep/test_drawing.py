@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -18,7 +20,8 @@ from maple.study.load import validate
 from maple.sweep.catalogue import catalogue
 from maple.sweep.drawing import Drawn, draw, reads
 from maple.sweep.plan import commit, describe, make
-from sweep.studies import content
+from maple.sweep.run import run
+from sweep.studies import InProcess, content
 
 
 def study(folder: Path | None = None, **train: Any) -> Study:
@@ -232,10 +235,21 @@ def test_the_realised_table_is_in_plan_and_report(tmp_path: Path) -> None:
         "held out": 0,
     }
     commit(plan, store, b"")
+    run(plan, store, InProcess(), lambda _event: None)
     page = build(store)
     assert "<caption>Training data</caption>" in page.read_text(encoding="utf-8")
     assert "mini, less-english" in page.read_text(encoding="utf-8")
-    lines = (page.parent / "tables" / "training_data.csv").read_text().splitlines()
-    assert lines[0].startswith("source,mixture,language,resource_class,from_source,rows,share")
-    assert lines[3].startswith("mini,less-english,eng_Latn,5,mini,3,0.25,")
-    assert len(lines) == 5
+    text = (page.parent / "tables" / "training_data.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [(row["mixture"], row["language"], row["rows"], row["share"]) for row in rows] == [
+        ("even", "eng_Latn", "6", "0.5"),
+        ("even", "swh_Latn", "6", "0.5"),
+        ("less-english", "eng_Latn", "3", "0.25"),
+        ("less-english", "swh_Latn", "9", "0.75"),
+    ]
+    words = sum(
+        len(f"{row.instruction} {row.input} {row.output}".split())
+        for row in plan.checked.drawn[1].rows
+        if row.language == "eng_Latn"
+    )
+    assert (rows[2]["rows_trained"], rows[2]["tokens"]) == ("3", str(words))
