@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn.modules import Linear4bit
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -48,26 +48,20 @@ def _lora(module: nn.Module) -> Forward | None:
         return None
     active = [name for name in module.active_adapters if name in module.lora_A]
     plain = not module.merged and not module.lora_variant and not any(module.lora_bias.values())
-    if not active or not plain:
+    drops = any(isinstance(module.lora_dropout[name], nn.Dropout) for name in active)
+    # Of several adapters each would draw its own.
+    if not active or not plain or (drops and len(active) > 1):
         return None
-    base, dropouts = (
-        module.base_layer,
-        {
-            module.lora_dropout[name].p: name
-            for name in active
-            if isinstance(module.lora_dropout[name], nn.Dropout)
-        },
-    )
-    if dropouts and len(active) > 1:
-        return None  # each draws its own
 
     def forward(x: Tensor, *_args: object, **_kwargs: object) -> Tensor:
-        down = [module.lora_A[name].weight for name in active]
+        down: list[Any] = [module.lora_A[name].weight for name in active]
         up = [module.lora_B[name].weight * module.scaling[name] for name in active]
-        dropped = module.lora_dropout[active[0]](x) if dropouts and module.training else None
+        dropped = module.lora_dropout[active[0]](x) if drops and module.training else None
         joined = torch.cat(down) if len(active) > 1 else down[0]
         split = torch.cat(up, 1) if len(active) > 1 else up[0]
-        out: Tensor = _LoraLinear.apply(x, dropped, joined, split, base)  # type: ignore[no-untyped-call]
+        out: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
+            x, dropped, joined, split, module.base_layer
+        )
         return out
 
     return forward
@@ -91,7 +85,7 @@ class _LoraLinear(torch.autograd.Function):
         out.addmm_(low, up.T)
         ctx.save_for_backward(seen, low, down, up)
         ctx.base, ctx.is_dropped, ctx.shape = base, dropped is not None, x.shape
-        return out.unflatten(0, x.shape[:-1])
+        return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
@@ -112,21 +106,22 @@ class _LoraLinear(torch.autograd.Function):
 
 def _weight(base: nn.Linear, dtype: torch.dtype) -> Tensor:
     """[O, I], as a frozen layer multiplies by it."""
+    weight: Any = base.weight
     if isinstance(base, Linear4bit):
-        whole: Tensor = dequantize_4bit(base.weight.data, base.weight.quant_state)
-        return whole.to(dtype)
-    return base.weight
+        weight = dequantize_4bit(weight.data, weight.quant_state).to(dtype)
+    found: Tensor = weight
+    return found
 
 
 def _norm(module: nn.Module) -> Forward | None:
     """The forward pass of a root-mean-square norm that is not trained."""
-    weight = getattr(module, "weight", None)
+    weight: Any = getattr(module, "weight", None)
     epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     if not type(module).__name__.endswith("RMSNorm") or weight is None or epsilon is None:
         return None
     if weight.ndim != 1 or weight.requires_grad:
         return None
-    plain = module.forward
+    plain: Forward = module.forward
     # Gemma scales by 1 + weight before it rounds, others by weight after.
     for scale, is_early in ((1.0 + weight.float(), True), (weight, False)):
         if _gives_the_same(module, scale, epsilon, is_early):
@@ -145,9 +140,10 @@ def _norm(module: nn.Module) -> Forward | None:
 
 @torch.no_grad()
 def _gives_the_same(module: nn.Module, scale: Tensor, epsilon: float, is_early: bool) -> bool:
+    dtype: Any = module.weight.dtype
     width = len(scale)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, width, generator=generator).to(scale.device, module.weight.dtype)
+    x = torch.randn(2, width, generator=generator).to(scale.device, dtype)
     ours = _normed(x, _inverse_root(x, epsilon), scale, is_early)
     tolerance = 1e-5 if x.dtype == torch.float32 else 2e-2
     return torch.allclose(ours.float(), module(x).float(), rtol=tolerance, atol=tolerance)
@@ -174,7 +170,7 @@ class _RmsNorm(torch.autograd.Function):
 
 def _inverse_root(x: Tensor, epsilon: float) -> Tensor:
     """[..., 1] float32."""
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     return length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
 
 

@@ -54,7 +54,7 @@ class Layout:
         if rows * longest > len(flat):
             room = flat.new_zeros(rows * longest, *flat.shape[1:])
             flat = room.index_copy(0, self.places, flat)
-        return flat.unflatten(0, (rows, longest)).transpose(1, 2)
+        return flat.view(rows, longest, *flat.shape[1:]).transpose(1, 2)
 
     def beside(self, states: Tensor) -> Tensor:
         """[B, T, heads, width] to [1, N, heads, width]."""
