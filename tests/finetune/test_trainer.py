@@ -25,6 +25,7 @@ from maple.finetune.encoding import encode
 from maple.finetune.trainer import train
 from maple.models.adapter_files import check_adapter
 from maple.models.loading import Loaded
+from maple.records import Execution
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:
@@ -162,9 +163,8 @@ def test_the_first_step_takes_the_mean_over_the_labelled_tokens_of_the_step(
     with torch.no_grad():
         plain = loaded.model(**batch).loss.item()
     assert log_of(tmp_path / "one")[0]["loss"] == pytest.approx(plain, abs=1e-5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("maple.finetune.trainer._PACK_TOKENS", 1)  # one row at a time
-        train(loaded, PAIRS, cell, tmp_path / "many", silent)
+    alone = Execution(pack_tokens=1)  # one row at a time
+    train(loaded, PAIRS, cell, tmp_path / "many", silent, execution=alone)
     one, many = log_of(tmp_path / "one"), log_of(tmp_path / "many")
     assert many[0]["loss"] == pytest.approx(plain, abs=1e-5)
     assert many[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-4)

@@ -23,6 +23,7 @@ from transformers import (
 
 from maple.errors import ModelError
 from maple.finetune import adapter, checkpoints
+from maple.finetune.checkpoints import Checkpoint
 from maple.finetune.encoding import EncodedRow
 from maple.finetune.loss import AnswerLoss
 from maple.finetune.operations import operations
@@ -30,6 +31,7 @@ from maple.finetune.order import Order, StepRows, Steps
 from maple.finetune.packing import PackedRows, pack
 from maple.finetune.settings import SCHEDULERS, Settings
 from maple.finetune.steplog import StepLog
+from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.provenance import derive_seed
 
 CHECKPOINT_SECONDS = 60.0
@@ -38,6 +40,15 @@ random number."""
 
 CHECKPOINT_SHARE = 0.05
 """Largest share of the time that writing checkpoints may take, where one takes long."""
+
+
+_WATCHED = 20
+"""Steps whose mean loss tells whether training diverges."""
+
+_DIVERGED = 2.0
+"""How much higher than at the start that mean is where it does."""
+
+_GENTLER = "lower learning_rate, or raise warmup_ratio"
 
 
 class Arguments(TrainingArguments):
@@ -94,20 +105,46 @@ class Progress:
     def __init__(
         self,
         owner: str,
-        seconds_before: float,
+        found: Checkpoint | None,
         log: StepLog,
         notify: Callable[[Mapping[str, object]], None],
     ) -> None:
+        """
+        Args:
+            owner: of checkpoints, as for `checkpoints.latest`.
+            found: the checkpoint that is resumed from.
+            log: of the steps.
+            notify: told of each step.
+        """
         self.owner = owner
         self.log = log
         self.notify = notify
-        self._seconds_before = seconds_before
+        self._losses = log.column("loss")[: found.step] if found else []
+        self._seconds_before = found.seconds if found else 0.0
         self._started = self._last_write = time.monotonic()
         self._write_seconds = 0.0
 
     def seconds(self) -> float:
         """Wall time so far, earlier attempts included."""
         return self._seconds_before + time.monotonic() - self._started
+
+    def check(self, step: int, steps: int, loss: float) -> None:
+        """Note a step's loss.
+
+        Raises:
+            ModelError: the last steps' mean loss is `_DIVERGED` times that of the first ones.
+        """
+        self._losses.append(loss)
+        first, last = self._losses[:_WATCHED], self._losses[_WATCHED:][-_WATCHED:]
+        if len(last) < _WATCHED:
+            return
+        before, now = sum(first) / _WATCHED, sum(last) / _WATCHED
+        if now > _DIVERGED * before:
+            raise ModelError(
+                f"training diverged at step {step} of {steps}: the mean loss of {_WATCHED} steps "
+                f"rose from {before:.3g} to {now:.3g}",
+                _GENTLER,
+            )
 
     def checkpoint_due(self) -> bool:
         """Whether the last checkpoint is old enough for another."""
@@ -135,6 +172,21 @@ class Step:
     labelled_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What is measured while training goes on.
+
+    Attributes:
+        held_out: the rows.
+        every: optimiser steps from one time to the next; also before the first and after the last.
+        stopping: what ends training early; None for never.
+    """
+
+    held_out: HeldOut
+    every: int
+    stopping: EarlyStopping | None
+
+
 class Loop(Trainer):
     """A Trainer that says nothing, logs every step to a `StepLog` and checkpoints atomically.
 
@@ -149,16 +201,20 @@ class Loop(Trainer):
         rows: Sequence[EncodedRow],
         order: Order,
         progress: Progress,
+        validation: Validation | None,
     ) -> None:
         super().__init__(model=model, args=args)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_SaveWhenDue(progress))
+        self.add_callback(_Times(self))
         self._loss = model
         self._rows = rows
         self._order = order
         self._progress = progress
         self._operations = operations(model.model)
         self._step = Step((), 0, 0)
+        self._validation = validation
+        self._validated = -1
+        self._held_out: dict[str, float] = {}
 
     def get_train_dataloader(self) -> Any:
         """This process's share of each step, in our order; accelerate has nothing to deal out."""
@@ -221,8 +277,9 @@ class Loop(Trainer):
             if not math.isfinite(logs[name]):
                 raise ModelError(
                     f"training diverged at step {step} of {steps}: {name} is {logs[name]}",
-                    "lower learning_rate, or raise warmup_ratio",
+                    _GENTLER,
                 )
+        self._progress.check(step, steps, logs["loss"])
         self._progress.log.append(
             {
                 "step": step,
@@ -232,21 +289,57 @@ class Loop(Trainer):
                 "grad_norm": logs["grad_norm"],
                 "tokens": self._step.tokens,
                 "labelled_tokens": self._step.labelled_tokens,
+                **({"held_out": self._held_out} if self._validated == step else {}),
             }
         )
         self._progress.notify({"step": step, "steps": steps, "loss": logs["loss"]})
 
+    def measure_before(self) -> None:
+        """The loss on held-out rows before the first step, as the log's line of step 0."""
+        if self._validation is not None:
+            self._validate()
+            self._progress.log.append({"step": 0, "held_out": self._held_out})
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether it is time for a checkpoint; what one process finds, all do."""
+        due = torch.tensor(float(self._progress.checkpoint_due()), device=self.args.device)
+        return bool(self.accelerator.reduce(due, "sum").item())
+
+    def _validate(self) -> None:
+        if self._validation is None or self._validated == self.state.global_step:
+            return
+        model = self.model_wrapped
+        self._held_out = self._validation.held_out.losses(model, self.args.device)
+        self._validated = self.state.global_step
+        stopping = self._validation.stopping
+        if stopping is not None and stopping.is_over(self._validated, self._held_out):
+            self.control.should_training_stop = True
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Before a step is logged and saved, validate if it is time to, and after the last one."""
+        step, steps = self.state.global_step, self.state.max_steps
+        if self._validation is not None and (step % self._validation.every == 0 or step == steps):
+            self._validate()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:  # noqa: ARG002
         began = time.monotonic()
         self._progress.log.sync()
-        staged = checkpoints.stage(Path(str(self.args.output_dir)))
-        adapter.write_weights(self._loss.adapted, staged)
+        folder = Path(str(self.args.output_dir))
+        if self.args.should_save:
+            staged = checkpoints.stage(folder)
+            adapter.write_weights(self._loss.adapted, staged)
+            self.state.save_to_json(str(staged / "trainer_state.json"))
+            if self._validation is not None and self._validation.stopping is not None:
+                self._validation.stopping.save(staged)
+        self.accelerator.wait_for_everyone()
+        staged = checkpoints.staged(folder)
         self._save_optimizer_and_scheduler(str(staged))
         self._save_rng_state(str(staged))
-        self.state.save_to_json(str(staged / "trainer_state.json"))
-        checkpoints.publish(
-            staged, self._progress.owner, self.state.global_step, self._progress.seconds()
-        )
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            step, seconds = self.state.global_step, self._progress.seconds()
+            checkpoints.publish(staged, self._progress.owner, step, seconds)
         self._progress.checkpoint_written(began)
 
     def _load_from_checkpoint(
@@ -254,14 +347,27 @@ class Loop(Trainer):
         resume_from_checkpoint: str,
         model: torch.nn.Module | None = None,  # noqa: ARG002
     ) -> None:
-        adapter.read_weights(self._loss.adapted, Path(resume_from_checkpoint))
+        folder = Path(resume_from_checkpoint)
+        adapter.read_weights(self._loss.adapted, folder)
+        if self._validation is not None and self._validation.stopping is not None:
+            self._validation.stopping.load(folder)
 
 
-class _SaveWhenDue(TrainerCallback):
-    """Asks for a checkpoint when one is due, never after the last step: the product follows."""
+class _Times(TrainerCallback):
+    """Tells the loop when training begins, and asks it after each step for a checkpoint."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: object,  # noqa: ARG002
+    ) -> None:
+        if state.global_step == 0:
+            self._loop.measure_before()
 
     def on_step_end(
         self,
@@ -270,9 +376,9 @@ class _SaveWhenDue(TrainerCallback):
         control: TrainerControl,
         **kwargs: object,  # noqa: ARG002
     ) -> None:
-        control.should_save = (
-            state.global_step < state.max_steps and self._progress.checkpoint_due()
-        )
+        # Never after the last step: the product follows.
+        due = self._loop.checkpoint_is_due()
+        control.should_save = state.global_step < state.max_steps and due
 
 
 class _StepLoader(DataLoader[Step]):

@@ -8,13 +8,20 @@ it and, where the weight is trained, one for its gradient.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from maple.models.head import body, text_config
+
+_SIDE = 2048
+"""Of the matrices whose product is timed: large enough for the full rate, done in a moment."""
+
+_TIMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +77,16 @@ def _values(parameter: nn.Parameter) -> int:
     """Weights that a parameter holds; 4-bit ones are stored two a byte."""
     state = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else int(state.shape.numel())
+
+
+@torch.no_grad()
+def ceiling(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second of a large matrix product, the best of a few: what a rate compares to."""
+    left, right = torch.randn(2, _SIDE, _SIDE, device=device).to(dtype)
+    best = 0.0
+    for _ in range(_TIMES):
+        started = time.perf_counter()
+        # Reading a value waits for the device.
+        (left @ right)[0, 0].item()
+        best = max(best, 2 * _SIDE**3 / (time.perf_counter() - started))
+    return best

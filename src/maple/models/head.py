@@ -341,7 +341,10 @@ def answer_loss(
     rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])[kept]
     head = _plain_head(model)
     total: Tensor
-    if head is not None and head.is_trained:
+    if not torch.is_grad_enabled():
+        every = torch.arange(len(rows), device=rows.device)
+        total = -token_logprobs(model, rows, every, targets)[0].sum()
+    elif head is not None and head.is_trained:
         total = _TrainedHeadLoss.apply(  # type: ignore[no-untyped-call]
             rows, head.weight, head.bias, targets, head.scaling
         )
