@@ -24,6 +24,7 @@ CATALOGUE = Catalogue(
         "mlqa": KnownTask({"release": ["deu_Latn.eng_Latn", "deu_Latn.deu_Latn"]}, ["native"]),
     },
     sources={"multialpaca": ["jpn_Jpan", "por_Latn", "spa_Latn"]},
+    templates=("plain", "chat"),
 )
 GOOD = """
 name = "s"

@@ -89,8 +89,13 @@ def read_weights(adapted: PeftModel, folder: Path) -> None:
     set_peft_model_state_dict(adapted, load_file(folder / WEIGHTS_FILE))
 
 
-def write_product(adapted: PeftModel, cell: TrainCell, folder: Path) -> int:
+def write_product(
+    adapted: PeftModel, cell: TrainCell, texts: Mapping[str, str], folder: Path
+) -> int:
     """Write the finished adapter: plain PEFT files and maple.json, the last one last.
+
+    Args:
+        texts: of the cell's template.
 
     Returns:
         size of the weight file in bytes.
@@ -102,6 +107,7 @@ def write_product(adapted: PeftModel, cell: TrainCell, folder: Path) -> int:
         "base_name": cell.base_name,
         "tokenizer": cell.tokenizer,
         "train_bits": cell.train_bits,
+        "template": {"name": cell.template_name, "hash": cell.template, **texts},
     }
     write_bytes(folder / BASE_FILE, _json(origin))
     return (folder / WEIGHTS_FILE).stat().st_size

@@ -21,7 +21,7 @@ from maple.finetune.settings import Settings
 from maple.finetune.steplog import StepLog
 from maple.models.head import text_config
 from maple.models.loading import Loaded
-from maple.records import TrainCell, TrainOutcome
+from maple.records import RenderedRow, TrainCell, TrainOutcome
 
 _ACTIVATION_BYTES = 4 << 30
 """Memory that the activations of one micro-batch may take, by `_activation_bytes`."""
@@ -29,10 +29,11 @@ _ACTIVATION_BYTES = 4 << 30
 
 def train(
     loaded: Loaded,
-    rows_pairs: Sequence[tuple[str, str]],
+    rows: Sequence[RenderedRow],
     cell: TrainCell,
     out: Path,
     on_progress: Callable[[Mapping[str, object]], None],
+    texts: Mapping[str, str] | None = None,
 ) -> TrainOutcome:
     """Train a LoRA adapter on a loaded base and leave the base as it was.
 
@@ -41,12 +42,13 @@ def train(
 
     Args:
         loaded: the base in the cell's precision.
-        rows_pairs: (prompt, target) of each row, rendered.
+        rows: rendered by the cell's template.
         cell: what to train.
         out: folder that receives adapter_model.safetensors (float32), adapter_config.json,
             maple.json and log.jsonl; holds checkpoints/ while training.
         on_progress: called after each optimiser step with step (from 1), steps, loss (nats per
             labelled token).
+        texts: of the cell's template, for readers of maple.json.
 
     Raises:
         ModelError: a setting that cannot be trained, or a loss or gradient that is no number.
@@ -57,7 +59,7 @@ def train(
         raise ModelError(
             f"train_bits: the cell wants {settings.train_bits}, the base is loaded in {loaded.bits}"
         )
-    encoded = encode(loaded.tokenizer, rows_pairs, settings.max_tokens)
+    encoded = encode(loaded.tokenizer, rows, settings.max_tokens)
     folder = out / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     log = StepLog(out / "log.jsonl")
@@ -75,7 +77,7 @@ def train(
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
         seconds = progress.seconds()
         parameters = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        adapter_bytes = adapter.write_product(adapted, cell, out)
+        adapter_bytes = adapter.write_product(adapted, cell, texts or {}, out)
     finally:
         adapter.detach(adapted)
     shutil.rmtree(folder)

@@ -49,7 +49,7 @@ def heatmaps(gathered: Gathered, table: Table) -> list[Figure]:
             continue
         whole = macro is not None and macro.complete and macro.delta is not None
         delta = macro.delta if macro is not None and whole else None
-        panels.setdefault((line.base_name, cell.source or "", cell.seed or 0), []).append(
+        panels.setdefault((line.base_name, labels.data_label(cell), cell.seed or 0), []).append(
             {
                 "r": str(cell.r),
                 "bits": _bits(cell, line.eval_bits),
@@ -90,7 +90,7 @@ def bars(gathered: Gathered, table: Table) -> list[Figure]:
         if cell.method == "none":
             plain[line.base_name, line.eval_bits] = line, cell
         else:
-            key = line.base_name, line.eval_bits, cell.source or ""
+            key = line.base_name, line.eval_bits, labels.data_label(cell)
             panels.setdefault(key, []).append((line, cell))
     for base, bits in plain:
         if not any(key[:2] == (base, bits) for key in panels):

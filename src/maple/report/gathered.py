@@ -184,6 +184,7 @@ def _title(setting: Setting, settings: Iterable[Setting]) -> str:
     told = {
         "dataset": f"dataset {setting.dataset}",
         "prompt": f"prompt {setting.prompt}",
+        "template": f"template {setting.template or 'none'}",
         "n_shot": plural(setting.n_shot, "exemplar"),
         "exemplar_seed": f"exemplar seed {setting.exemplar_seed}",
         "setup": setting.setup,
@@ -204,11 +205,12 @@ def _lines(plan: PlanFile, evals: dict[str, EvalCell]) -> tuple[Line, ...]:
         found.setdefault((cell.train_id, cell.eval_bits), {})[cell.subset] = eval_id
     bases = list(dict.fromkeys(cell.base_name for cell in plan.train.values()))
 
-    def order(key: tuple[str, int]) -> tuple[int, int, bool, str, int, int, int]:
+    def order(key: tuple[str, int]) -> tuple[int, int, bool, str, str, int, int, int]:
         cell = plan.train[key[0]]
         tuned = cell.method != "none"
         numbers = cell.r or 0, cell.train_bits or 0, cell.seed or 0
-        return bases.index(cell.base_name), key[1], tuned, cell.source or "", *numbers
+        made = cell.source or "", cell.template_name or ""
+        return bases.index(cell.base_name), key[1], tuned, *made, *numbers
 
     return tuple(
         Line(

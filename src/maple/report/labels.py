@@ -39,6 +39,13 @@ def method_label(cell: TrainCell) -> str:
     return name if cell.r is None else f"{name} r={cell.r}"
 
 
+def data_label(cell: TrainCell) -> str:
+    """ "mini", or "mini, template chat" where another template than the plain one was used."""
+    # Cells of earlier versions, which had no other, do not name it.
+    template = cell.template_name or "plain"
+    return (cell.source or "") + ("" if template == "plain" else f", template {template}")
+
+
 def subset_label(subset: str, key: str, shared: bool) -> str:
     """The language's name; with the subset's own where several subsets share the language."""
     origin = translation(subset)
@@ -121,7 +128,7 @@ def spread(values: list[int]) -> str:
 def _origin(cell: TrainCell) -> list[str]:
     if cell.method in {"none", "adapter"}:
         return []
-    return [*([cell.source] if cell.source else []), f"seed {cell.seed}"]
+    return [*([data_label(cell)] if cell.source else []), f"seed {cell.seed}"]
 
 
 def _rounded(value: float) -> float:

@@ -74,12 +74,23 @@ class BaseSection(_Section):
     models: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 
 
+class TemplateSection(_Section):
+    """[[train.template]] or [[evaluate.template]]: a user's own training template."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+    text: Annotated[str, Field(min_length=1)]  # {instruction}, {input}, {output} at its end
+    with_input: Annotated[str, Field(min_length=1)] | None = None  # for rows that have an input
+    turn: Annotated[str, Field(min_length=1)] | None = None  # of earlier turns of a conversation
+
+
 class TrainSection(_Section):
     """[train]: instruction data, method, precision and optimisation of every adapter."""
 
     sources: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
     languages: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     rows: Positive | None = None
+    templates: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] = ["plain"]
+    template: list[TemplateSection] = []
     methods: Annotated[list[Literal["lora"]], Field(min_length=1), AfterValidator(_distinct)] = [
         "lora"
     ]
@@ -124,6 +135,7 @@ class TaskSection(_Section):
     subsets: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     n_shot: Annotated[int, Field(ge=0)]
     prompt: str = "native"
+    template: str | None = None  # training template that the request stands in
     metrics: Annotated[list[str], AfterValidator(_distinct)] = []  # beside the task's own
     language: str | None = None
     setup: Setup = "monolingual"
@@ -186,6 +198,7 @@ class EvaluateSection(_Section):
     lm_eval_include: Annotated[list[str], AfterValidator(_distinct)] = []
     prompts_from: str | None = None  # a TOML file of prompts
     prompt: list[PromptSection] = []
+    template: list[TemplateSection] = []
     task: Annotated[list[TaskSection], Field(min_length=1)]
 
     @model_validator(mode="after")

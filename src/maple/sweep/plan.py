@@ -22,8 +22,9 @@ from maple.study.config import Study
 from maple.study.grid import Grid, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
 from maple.study.prompts import prompts_of
+from maple.study.templates import templates_of
 from maple.sweep.added import beside, language_checks
-from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
+from maple.sweep.check import Checked, check, check_space, engine_of
 from maple.sweep.external import METHOD as EXTERNAL
 from maple.sweep.external import adapter_cell, bring_in
 from maple.tasks.native import NativeTask
@@ -97,7 +98,7 @@ def make(
     locks = dict(earlier.locks) if earlier else {}
     checked = check(study, folder, locks)
     trained = train_cells(
-        study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
+        study, checked.bases, [drawn.data for drawn in checked.drawn], checked.templates
     )
     if adapter is not None:
         cell = adapter_cell(checked.bases[0], adapter)
@@ -111,7 +112,12 @@ def make(
         for bits in eval_bits(study, cell)
     }
     cells = grid(
-        study, trained, [asked.subset for asked in checked.asked], engines, checked.shortened
+        study,
+        trained,
+        [asked.subset for asked in checked.asked],
+        engines,
+        checked.shortened,
+        checked.templates,
     )
     rescored = dict(earlier.rescored) if earlier else {}
     added, _ = beside(cells.evals, rescored)
@@ -230,6 +236,7 @@ class Todo:
                 evals=tuple(self._in_turns(answering)),
                 server=self._server(),
                 prompts=prompts_of(self._plan.checked.study.evaluate),
+                templates=templates_of(self._plan.checked.study),
             )
 
     def _server(self) -> Server | None:
@@ -262,7 +269,8 @@ def neutral_cells(scores: Mapping[str, ScoreCell]) -> frozenset[str]:
 def asked_as(cell: EvalCell) -> tuple[object, ...]:
     """What the requests of a cell are made from; the same for every adapter."""
     items = (cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash)
-    return (*items, cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
+    shots = (cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
+    return (*items, *shots, cell.template)
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:
@@ -283,6 +291,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
             "lora_alpha": cell.lora_alpha,
             "bits": cell.train_bits,
             "source": cell.source,
+            "template": cell.template_name,
             "rows": cell.rows,
             "seed": cell.seed,
             "state": "to do" if name in pending else "done",
