@@ -188,7 +188,7 @@ def _encoded(
         texts, batch["input_ids"], batch["offset_mapping"], strict=True
     ):
         found = bos_count(tokenizer, ids) if tokenizer.bos_token_id is not None else 0
-        # Where the tokenizer adds none, a chat template may begin with the token that is called BOS:
+        # Where the tokenizer adds none, a chat template may begin with the token called BOS:
         # SmolLM2's marks the start of every turn.
         if found not in {bos, 1}:
             raise ModelError(
