@@ -14,7 +14,8 @@ from maple.models.adapter_files import template_of
 from maple.models.files import resolve
 from maple.models.templates import Templates
 from maple.records import InstructionRow, TextTemplate
-from maple.report import build, summary
+from maple.report.gathered import gather
+from maple.report.tables import table_view
 from maple.study.config import TrainSection
 from maple.study.load import validate
 from maple.sweep.catalogue import catalogue
@@ -56,11 +57,17 @@ def test_templates_are_an_axis_and_a_factor(tmp_path: Path) -> None:
         if cell.task == "xcopa"
     }
     assert tails["mine"] == tails[None] + 2  # "Q:" and "A:"
-    page = build(store).read_text(encoding="utf-8")
-    assert "in training template mine" in page
-    assert "LoRA r=8, 16 bits, mini, template mine, seed 0" in page
-    titles = {cells[0] for cells in summary(store).cells}
-    assert titles == {"xcopa (template none)", "xcopa (template mine)", "xquad"}
+    gathered = gather(store)
+    shown = {table.title: table_view(gathered, table) for table in gathered.tables}
+    assert set(shown) == {"xcopa (template none)", "xcopa (template mine)", "xquad"}
+    assert "native in training template mine, 2 ex" in shown["xcopa (template mine)"].protocol[1]
+    assert "native, 2 exemplars" in shown["xcopa (template none)"].protocol[1]
+    labels = [row.label for _, rows in shown["xquad"].groups for row in rows]
+    assert labels == [
+        "untuned, 16 bits",
+        "LoRA r=8, 16 bits, mini, template mine, seed 0",
+        "LoRA r=8, 16 bits, mini, seed 0",
+    ]
 
 
 def test_what_a_template_does_is_its_identity_and_its_name_is_not(tmp_path: Path) -> None:
