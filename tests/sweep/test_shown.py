@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from maple.cli import app
 from maple.errors import DataError, ModelError
-from maple.records import TextTemplate
+from maple.study.load import validate
+from maple.sweep.catalogue import catalogue
 from maple.sweep.shown import show
 from models import chats, tiny
+from sweep.studies import content
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_rows_are_shown_as_they_are_trained_on(base: str) -> None:
-    found = show("mini", base, 2, "chat", (), None, 200, None)
+    found = show("mini", base, 2, "chat", None, None, 200, None)
     assert [row.language for row in found.rows] == list(found.languages) == ["arb_Arab", "deu_Latn"]
     assert found.template_hash.startswith("sha256:")
     for row in found.rows:
@@ -45,13 +47,16 @@ def test_rows_are_shown_as_they_are_trained_on(base: str) -> None:
 
 
 def test_a_users_template_and_one_language(base: str) -> None:
-    mine = TextTemplate("mine", "{instruction}{input}\n{output}")
-    found = show("mini", base, 1, "mine", (mine,), "sw", 10_000, None)
+    study = content()
+    mine = {"name": "mine", "text": "{instruction}{input}\n{output}"}
+    study["train"] |= {"template": [mine]}
+    own = validate(study, catalogue(), "s.toml")
+    found = show("mini", base, 1, "mine", own, "sw", 10_000, None)
     (row,) = found.rows
     assert row.language == "swh_Latn"
     assert row.parts[0][0].startswith("<s>")
     assert found.sample.dropped == 0
-    assert found.template_hash != show("mini", base, 1, "plain", (), "sw", 99, None).template_hash
+    assert found.template_hash != show("mini", base, 1, "plain", None, "sw", 99, None).template_hash
 
 
 def test_what_is_not_there_is_named(base: str) -> None:
@@ -61,7 +66,7 @@ def test_what_is_not_there_is_named(base: str) -> None:
         ("mini", "scripted:hash", "plain", ModelError, "has no tokenizer"),
     ):
         with pytest.raises(error, match=what):
-            show(source, model, 1, template, (), None, 768, None)
+            show(source, model, 1, template, None, None, 768, None)
 
 
 def test_the_command(base: str, tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from maple.records import InstructionRow, TextTemplate
 from maple.report.gathered import gather
 from maple.report.tables import table_view
 from maple.study.config import TrainSection
+from maple.study.grid import TrainingData
 from maple.study.load import validate
 from maple.sweep.catalogue import catalogue
+from maple.sweep.drawing import Drawn
 from maple.sweep.templates import unwritable
 from models import chats, tiny
 from sweep.studies import content, planned, swept
@@ -58,6 +60,8 @@ def test_templates_are_an_axis_and_a_factor(tmp_path: Path) -> None:
     }
     assert tails["mine"] == tails[None] + 2  # "Q:" and "A:"
     gathered = gather(store)
+    told = r"Training template mine is the study's own: 'Q: {instruction}\n{input}\nA: {output}'"
+    assert told in gathered.notes
     shown = {table.title: table_view(gathered, table) for table in gathered.tables}
     assert set(shown) == {"xcopa (template none)", "xcopa (template mine)", "xquad"}
     assert "native in training template mine, 2 ex" in shown["xcopa (template mine)"].protocol[1]
@@ -160,7 +164,9 @@ def test_rows_that_a_template_cannot_write_are_errors_of_the_plan() -> None:
     base = resolve("scripted:hash")
     templates = Templates([TextTemplate("blind", "{instruction}{output}")])
     bound = {(base.identity, name): templates.of(name, base) for name in ("plain", "blind")}
-    first, second = [error.what for error in unwritable(train, {"mini": rows}, bound)]
+    data = TrainingData("mini", ("eng_Latn",), len(rows), "sha256:00")
+    drawn = Drawn(data, tuple(rows[:3]), validation=tuple(rows[3:]))
+    first, second = [error.what for error in unwritable(train, [drawn], bound)]
     assert first.startswith("train.templates[0]: mini: row c (eng_Latn): its earlier turns are ")
     assert first.endswith("; and 1 rows more")
     assert second.startswith("train.templates[1]: mini: row b (eng_Latn): has an input, which ")

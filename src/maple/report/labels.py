@@ -39,11 +39,17 @@ def method_label(cell: TrainCell) -> str:
     return name if cell.r is None else f"{name} r={cell.r}"
 
 
-def data_label(cell: TrainCell) -> str:
-    """ "mini", or "mini, template chat" where another template than the plain one was used."""
-    # Cells of earlier versions, which had no other, do not name it.
-    template = cell.template_name or "plain"
-    return (cell.source or "") + ("" if template == "plain" else f", template {template}")
+def data_label(source: str | None, mixture: str | None) -> str:
+    """ "multialpaca", "multialpaca, more-english"; "" for the untuned base."""
+    return ", ".join(name for name in (source, mixture) if name)
+
+
+def trained_on(cell: TrainCell) -> str:
+    """`data_label` with the training template: "multialpaca, more-english, template chat"."""
+    data = data_label(cell.source, cell.mixture)
+    # Cells of earlier versions, which had no template but the plain one, do not name it.
+    plain = cell.template_name in {None, "plain"}
+    return data if plain else f"{data}, template {cell.template_name}"
 
 
 def subset_label(subset: str, key: str, shared: bool) -> str:
@@ -128,7 +134,8 @@ def spread(values: list[int]) -> str:
 def _origin(cell: TrainCell) -> list[str]:
     if cell.method in {"none", "adapter"}:
         return []
-    return [*([data_label(cell)] if cell.source else []), f"seed {cell.seed}"]
+    data = trained_on(cell)
+    return [*([data] if data else []), f"seed {cell.seed}"]
 
 
 def _rounded(value: float) -> float:

@@ -19,7 +19,7 @@ from maple.records import EvalCell, EvalWork, ScoreCell, Server, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
 from maple.study.config import Study
-from maple.study.grid import Grid, eval_bits, grid, train_cells
+from maple.study.grid import Grid, TrainingData, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
 from maple.study.prompts import prompts_of
 from maple.study.templates import templates_of
@@ -156,7 +156,14 @@ def commit(plan: Plan, store: Store, study_text: bytes) -> None:
             if cell.method == EXTERNAL and not is_trained(store, name):
                 bring_in(store, name, cell, plan.adapter)
     for drawn in plan.checked.drawn:
-        store.put_rows(drawn.data.source, drawn.data.content, drawn.rows)
+        data = drawn.data
+        for content, rows in (
+            (data.content, drawn.rows),
+            (data.validation, drawn.validation),
+            (data.english, drawn.english),
+        ):
+            if content is not None:
+                store.put_rows(data.source, content, rows)
     for asked in plan.checked.asked:
         subset = asked.subset
         store.put_items(subset.task, subset.subset, subset.items, asked.items)
@@ -277,7 +284,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
     """A plan for people and machines: notes, a row a train cell, a row a task and precision.
 
     Returns:
-        JSON-ready: "notes", "train", "evaluate", "bases", "total".
+        JSON-ready: "notes", "bases", "data", "train", "evaluate", "total".
     """
     todo = Todo(plan, store)
     pending = {work.train_id for work in todo.train()} | {work.eval_id for work in todo.evals()}
@@ -291,6 +298,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
             "lora_alpha": cell.lora_alpha,
             "bits": cell.train_bits,
             "source": cell.source,
+            "mixture": cell.mixture,
             "template": cell.template_name,
             "rows": cell.rows,
             "seed": cell.seed,
@@ -324,10 +332,30 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
     return {
         "notes": [*asked, *notes(plan.checked)],
         "bases": [asdict(base) for base in plan.checked.bases],
+        "data": [row for drawn in plan.checked.drawn for row in _table(drawn.data)],
         "train": train,
         "evaluate": evaluate,
         "total": f"{len(train)} adapters, {len(grid.evals)} eval cells, {len(pending)} to compute",
     }
+
+
+def _table(data: TrainingData) -> list[dict[str, Any]]:
+    """Training data as rows of a table, one a language."""
+    return [
+        {
+            "source": data.source,
+            "mixture": data.mixture,
+            "language": line.language,
+            "from": line.source,
+            "rows": line.rows,
+            "share": round(line.rows / data.rows, 4),
+            "characters": line.characters,
+            "empty, left out": line.empty,
+            "unpaired, left out": line.unpaired,
+            "held out": line.held_out,
+        }
+        for line in data.table
+    ]
 
 
 def is_answered(
@@ -396,6 +424,12 @@ def notes(checked: Checked) -> list[str]:
         f"Prompt {name} of {task} is the study's own, for example: {one.text!r}"
         for (task, name), one in prompts.items()
     ]
+    used = {name for _, name in checked.templates}
+    found += [
+        f"Training template {one.name} is the study's own: {one.text!r}"
+        for one in templates_of(study)
+        if one.name in used
+    ]
     languages = {
         asked.task.worded_in(subset, asked.subset.prompt)
         for asked in checked.asked
@@ -409,6 +443,8 @@ def notes(checked: Checked) -> list[str]:
         found.append(
             f"Words of the prompts not yet reviewed by a speaker: {', '.join(unreviewed)}."
         )
+    for drawn in checked.drawn:
+        found += [f"{remark}." for remark in drawn.remarks]
     for asked in checked.asked:
         where = f"{asked.subset.task}/{asked.subset.subset}"
         found += [f"{where}: {remark}." for remark in asked.remarks]
@@ -441,5 +477,6 @@ def _file(plan: Plan) -> PlanFile:
         prompts=dict(plan.grid.prompts),
         primary_metrics=dict(sorted((one.task.name, one.task.primary_metric) for one in asked)),
         languages=_languages(plan.checked),
+        data=tuple(drawn.data for drawn in plan.checked.drawn),
         notes=tuple(notes(plan.checked)),
     )

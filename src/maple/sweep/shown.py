@@ -8,12 +8,15 @@ from itertools import chain, groupby, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from maple.data.sources import SOURCES
+from maple.data.sources import SOURCES, Source
 from maple.errors import DataError, ModelError, nearest
 from maple.languages import language as language_of
 from maple.models.files import resolve
 from maple.models.templates import Templates
-from maple.records import InstructionRow, TextTemplate
+from maple.records import InstructionRow
+from maple.study.config import Study
+from maple.study.templates import templates_of
+from maple.sweep.drawing import sources_by_name
 
 _SAMPLE = 1000
 """Rows that totals are taken over."""
@@ -85,7 +88,7 @@ def show(
     model: str,
     n: int,
     template: str,
-    own: Sequence[TextTemplate],
+    study: Study | None,
     language: str | None,
     max_tokens: int,
     folder: Path | None,
@@ -93,10 +96,11 @@ def show(
     """Render and tokenise rows as training does.
 
     Args:
-        source: name of a training source.
+        source: name of a training source that ships, or of one of the study's.
         model: name of a base model.
         n: rows to show.
-        template: name of one that ships, or of `own`.
+        template: name of one that ships, or of one of the study's.
+        study: whose own sources and templates may be named.
         language: tag of the rows' language; None for the source's first languages, at most `n`.
         max_tokens: longest row trained on.
         folder: release files; None to read from the hub.
@@ -105,19 +109,21 @@ def show(
         DataError: no such source or language, or its rows cannot be read or rendered.
         ModelError: no such model or template, or a tokenizer that cannot be used.
     """
-    if source not in SOURCES:
-        raise DataError(f"no training source {source!r}", nearest(source, SOURCES))
+    train = None if study is None else study.train
+    sources = SOURCES if train is None else sources_by_name(train)
+    if source not in sources:
+        raise DataError(f"no training source {source!r}", nearest(source, sources))
     base = resolve(model)
     if not base.path:
         raise ModelError(f"{base.name}: makes its answers up and has no tokenizer")
-    bound = Templates(own).of(template, base)
+    bound = Templates(() if study is None else templates_of(study)).of(template, base)
     from maple.finetune.encoding import encoded
     from maple.models.encoding import bos_count, load_tokenizer
     from maple.models.head import IGNORED
 
     tokenizer = load_tokenizer(base)
-    languages = [language_of(language).key] if language else list(SOURCES[source].languages[:n])
-    rows = list(islice(_by_turns(source, languages, folder), max(n, _SAMPLE)))
+    languages = [language_of(language).key] if language else list(sources[source].languages[:n])
+    rows = list(islice(_by_turns(sources[source], languages, folder), max(n, _SAMPLE)))
     shown: list[ShownRow] = []
     lengths: list[int] = []
     learned = 0
@@ -165,10 +171,10 @@ def show(
 
 
 def _by_turns(
-    source: str, languages: Sequence[str], folder: Path | None
+    source: Source, languages: Sequence[str], folder: Path | None
 ) -> Iterator[InstructionRow]:
     """Rows in the release's order, of each language one."""
-    read = [SOURCES[source].rows(key, folder) for key in languages]
+    read = [source.load(key, folder).rows for key in languages]
     return (row for row in chain.from_iterable(zip_longest(*read)) if row is not None)
 
 

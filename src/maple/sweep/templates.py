@@ -9,6 +9,7 @@ from maple.models.templates import Template, Templates
 from maple.records import BaseModel, Frame, InstructionRow
 from maple.study.config import Study, TrainSection
 from maple.study.templates import asked, templates_of
+from maple.sweep.drawing import Drawn
 
 Bound = Mapping[tuple[str, str], Template]
 """Templates by identity of the base and name."""
@@ -36,25 +37,24 @@ def frames(bound: Bound) -> Mapping[tuple[str, str], Frame]:
     return {key: template.frame for key, template in bound.items()}
 
 
-def unwritable(
-    train: TrainSection, rows: Mapping[str, Sequence[InstructionRow]], bound: Bound
-) -> Iterator[MapleError]:
-    """Rows that a template of the study cannot write, an error a source and template.
+def unwritable(train: TrainSection, drawn: Sequence[Drawn], bound: Bound) -> Iterator[MapleError]:
+    """Rows that a template of the study cannot write, an error a draw of a source and template.
 
     Rows differ in what a template can stumble over by their turns and by having an input: all
     conversations are tried, and the first other row of each kind.
 
     Args:
-        rows: by source.
+        drawn: the study's rows, those held out among them.
         bound: from `bind`.
     """
     for index, name in enumerate(train.templates):
-        for source, given in rows.items():
-            for template in (one for (_, called), one in bound.items() if called == name):
-                errors = list(_errors(template, given))
+        for one in drawn:
+            rows = (*one.rows, *one.validation, *one.english)
+            for template in (found for (_, called), found in bound.items() if called == name):
+                errors = list(_errors(template, rows))
                 if errors:
                     more = f"; and {len(errors) - 1} rows more" if len(errors) > 1 else ""
-                    what = f"train.templates[{index}]: {source}: {errors[0].what}{more}"
+                    what = f"train.templates[{index}]: {one.data.source}: {errors[0].what}{more}"
                     yield MapleError(what, errors[0].hint)
                     break
 
