@@ -45,6 +45,7 @@ _ADAPTER: Columns = (
     Column("lora_alpha", _FLOAT, "scaling numerator of LoRA"),
     Column("train_bits", _INT, "precision of the base while training, bits"),
     Column("seed", _INT, "training seed"),
+    Column("train_template", _TEXT, "training template of the rows; null where not trained here"),
 )
 
 _COST: Columns = (
@@ -74,6 +75,7 @@ CELLS: Columns = (
     Column("subset", _TEXT, "one evaluation set of the benchmark"),
     Column("language", _TEXT, "key of the language asked in"),
     Column("prompt", _TEXT, "name of the prompt"),
+    Column("template", _TEXT, "training template that the request stands in; null for none"),
     Column("n_shot", _INT, "exemplars in the prompt"),
     Column("exemplar_seed", _INT, "null without exemplars"),
     Column("decoding", _TEXT, '"choices" or "greedy"'),

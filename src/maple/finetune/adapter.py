@@ -94,8 +94,13 @@ def put_weights(adapted: PeftModel, weights: Mapping[str, torch.Tensor]) -> None
     set_peft_model_state_dict(adapted, dict(weights))
 
 
-def write_product(adapted: PeftModel, cell: TrainCell, folder: Path) -> int:
+def write_product(
+    adapted: PeftModel, cell: TrainCell, texts: Mapping[str, str], folder: Path
+) -> int:
     """Write the finished adapter: plain PEFT files and maple.json, the last one last.
+
+    Args:
+        texts: of the cell's template.
 
     Returns:
         size of the weight file in bytes.
@@ -107,6 +112,7 @@ def write_product(adapted: PeftModel, cell: TrainCell, folder: Path) -> int:
         "base_name": cell.base_name,
         "tokenizer": cell.tokenizer,
         "train_bits": cell.train_bits,
+        "template": {"name": cell.template_name, "hash": cell.template, **texts},
     }
     write_bytes(folder / BASE_FILE, _json(origin))
     return (folder / WEIGHTS_FILE).stat().st_size

@@ -29,7 +29,7 @@ from maple.finetune.settings import Settings
 from maple.finetune.steplog import StepLog
 from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.models.loading import Loaded
-from maple.records import Execution, LanguageTokens, TrainCell, TrainOutcome
+from maple.records import Execution, LanguageTokens, RenderedRow, TrainCell, TrainOutcome
 
 _VALIDATIONS = 10
 """How often a run validates, unless it is told."""
@@ -37,13 +37,14 @@ _VALIDATIONS = 10
 
 def train(
     loaded: Loaded,
-    rows_pairs: Sequence[tuple[str, str]],
+    rows: Sequence[RenderedRow],
     cell: TrainCell,
     out: Path,
     on_progress: Callable[[Mapping[str, object]], None],
     *,
+    texts: Mapping[str, str] = MappingProxyType({}),
     languages: Sequence[str] = (),
-    held_out: Mapping[str, Sequence[tuple[str, str]]] = MappingProxyType({}),
+    held_out: Mapping[str, Sequence[RenderedRow]] = MappingProxyType({}),
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> TrainOutcome:
     """Train a LoRA adapter on a loaded base and leave the base as it was.
@@ -54,12 +55,13 @@ def train(
 
     Args:
         loaded: the base in the cell's precision.
-        rows_pairs: (prompt, target) of each row, rendered.
+        rows: rendered by the cell's template.
         cell: what to train.
         out: folder that receives adapter_model.safetensors (float32), adapter_config.json,
             maple.json and log.jsonl; holds checkpoints/ while training.
         on_progress: called after each optimiser step with step (from 1), steps, loss (nats per
             labelled token).
+        texts: of the cell's template, for readers of maple.json.
         languages: key of each row's language; empty to count nothing by language.
         held_out: rows to measure the loss on before, during and after, by language.
         execution: how to carry it out.
@@ -74,7 +76,7 @@ def train(
         raise ModelError(
             f"train_bits: the cell wants {settings.train_bits}, the base is loaded in {loaded.bits}"
         )
-    encoded = encode(loaded.tokenizer, rows_pairs, settings.max_tokens)
+    encoded = encode(loaded.tokenizer, rows, settings.max_tokens)
     order = Order(
         lengths=tuple(len(row.input_ids) for row in encoded.rows),
         batch_size=settings.batch_size,
@@ -103,7 +105,7 @@ def train(
             adapter.put_weights(adapted, stopping.best)
         seconds = progress.seconds()
         parameters = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        adapter_bytes = adapter.write_product(adapted, cell, out) if args.should_save else 0
+        adapter_bytes = adapter.write_product(adapted, cell, texts, out) if args.should_save else 0
     finally:
         adapter.detach(adapted)
     loop.accelerator.wait_for_everyone()
@@ -133,7 +135,7 @@ def _prepared(adapted: PeftModel, settings: Settings, execution: Execution) -> I
 def _validation(
     loaded: Loaded,
     adapted: PeftModel,
-    held_out: Mapping[str, Sequence[tuple[str, str]]],
+    held_out: Mapping[str, Sequence[RenderedRow]],
     cell: TrainCell,
     languages: Sequence[str],
     steps: int,
@@ -144,8 +146,8 @@ def _validation(
     if not held_out:
         return None
     rows = {
-        language: encode(loaded.tokenizer, pairs, cell.max_tokens or 0).rows
-        for language, pairs in held_out.items()
+        language: encode(loaded.tokenizer, own, cell.max_tokens or 0).rows
+        for language, own in held_out.items()
     }
     stopping = None
     if cell.patience is not None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from maple.errors import ModelError
 from maple.models.files import read_json
+from maple.prompts.training import BUILTIN
 from maple.records import BaseModel
 
 CONFIG_FILE = "adapter_config.json"
@@ -32,6 +33,26 @@ def write_base(folder: Path, base: str, tokenizer: str, base_name: str) -> None:
     """
     note = {"base": base, "base_name": base_name, "tokenizer": tokenizer}
     (folder / BASE_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def template_of(folder: Path, name: str | None) -> dict[str, str] | None:
+    """The training template of an adapter that is its study's own, as a study states it.
+
+    Args:
+        name: of the template that is wanted.
+
+    Returns:
+        None where that is another one, or one that ships with the program.
+
+    Raises:
+        ModelError: `maple.json` cannot be read.
+    """
+    if name is None or name in BUILTIN or not (folder / BASE_FILE).is_file():
+        return None
+    found = read_json(folder / BASE_FILE, f"adapter {folder}").get("template")
+    if not isinstance(found, dict) or found.get("name") != name:
+        return None
+    return {key: str(text) for key, text in found.items() if key != "hash"}
 
 
 def stamp(folder: Path) -> tuple[object, ...]:

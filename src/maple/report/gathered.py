@@ -186,6 +186,7 @@ def _title(setting: Setting, settings: Iterable[Setting]) -> str:
     told = {
         "dataset": f"dataset {setting.dataset}",
         "prompt": f"prompt {setting.prompt}",
+        "template": f"template {setting.template or 'none'}",
         "n_shot": plural(setting.n_shot, "exemplar"),
         "exemplar_seed": f"exemplar seed {setting.exemplar_seed}",
         "setup": setting.setup,
@@ -206,10 +207,10 @@ def _lines(plan: PlanFile, evals: dict[str, EvalCell]) -> tuple[Line, ...]:
         found.setdefault((cell.train_id, cell.eval_bits), {})[cell.subset] = eval_id
     bases = list(dict.fromkeys(cell.base_name for cell in plan.train.values()))
 
-    def order(key: tuple[str, int]) -> tuple[int, int, bool, str, str, int, int, int]:
+    def order(key: tuple[str, int]) -> tuple[int, int, bool, str, str, str, int, int, int]:
         cell = plan.train[key[0]]
         tuned = cell.method != "none"
-        data = cell.source or "", cell.mixture or ""
+        data = cell.source or "", cell.mixture or "", cell.template_name or ""
         numbers = cell.r or 0, cell.train_bits or 0, cell.seed or 0
         return bases.index(cell.base_name), key[1], tuned, *data, *numbers
 

@@ -44,6 +44,14 @@ def data_label(source: str | None, mixture: str | None) -> str:
     return ", ".join(name for name in (source, mixture) if name)
 
 
+def trained_on(cell: TrainCell) -> str:
+    """`data_label` with the training template: "multialpaca, more-english, template chat"."""
+    data = data_label(cell.source, cell.mixture)
+    # Cells of earlier versions, which had no template but the plain one, do not name it.
+    plain = cell.template_name in {None, "plain"}
+    return data if plain else f"{data}, template {cell.template_name}"
+
+
 def subset_label(subset: str, key: str, shared: bool) -> str:
     """The language's name; with the subset's own where several subsets share the language."""
     origin = translation(subset)
@@ -126,7 +134,7 @@ def spread(values: list[int]) -> str:
 def _origin(cell: TrainCell) -> list[str]:
     if cell.method in {"none", "adapter"}:
         return []
-    data = data_label(cell.source, cell.mixture)
+    data = trained_on(cell)
     return [*([data] if data else []), f"seed {cell.seed}"]
 
 

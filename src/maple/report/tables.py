@@ -160,6 +160,7 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     shots = "no exemplars"
     if setting.n_shot:
         shots = f"{labels.plural(setting.n_shot, 'exemplar')} (seed {setting.exemplar_seed})"
+    template = "" if setting.template is None else f" in training template {setting.template}"
     answered = "answers by log-probability of the choices"
     if any(cell.deterministic for cell in cells):
         shots += ", every item asked alone"
@@ -169,7 +170,7 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     subsets = labels.plural(len(table.subsets), "subset")
     return (
         f"{setting.task}, dataset {setting.dataset}, {subsets}: {', '.join(table.subsets)}",
-        f"{setting.setup}, prompt {setting.prompt}, {shots}",
+        f"{setting.setup}, prompt {setting.prompt}{template}, {shots}",
         f"{answered}; {_shortened(gathered, table)}",
         f"metric {setting.metric}, version {setting.version}, rules {_rules(table)}",
         "; ".join(

@@ -81,6 +81,15 @@ class BaseSection(_Section):
     models: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 
 
+class TemplateSection(_Section):
+    """[[train.template]] or [[evaluate.template]]: a user's own training template."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+    text: Annotated[str, Field(min_length=1)]  # {instruction}, {input}, {output} at its end
+    with_input: Annotated[str, Field(min_length=1)] | None = None  # for rows that have an input
+    turn: Annotated[str, Field(min_length=1)] | None = None  # of earlier turns of a conversation
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
 _PLACE = "{language}"
@@ -165,6 +174,8 @@ class ValidationSection(_Section):
 
     rows: Positive  # a language
     english_from: str | None = None  # English for forgetting; by default the source's, else mini's
+    every: Positive | None = None  # optimiser steps between two times; default a tenth of the run
+    patience: Positive | None = None  # times without a lower mean loss that end training early
 
 
 class TrainSection(_Section):
@@ -173,6 +184,8 @@ class TrainSection(_Section):
     sources: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
     languages: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     rows: Positive | None = None
+    templates: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] = ["plain"]
+    template: list[TemplateSection] = []
     methods: Annotated[list[Literal["lora"]], Field(min_length=1), AfterValidator(_distinct)] = [
         "lora"
     ]
@@ -196,6 +209,8 @@ class TrainSection(_Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # not from the paper
     max_tokens: Annotated[int, Field(ge=8)] = 768  # not from the paper; prompt and answer together
     sampling_seed: Seed = 0  # which rows are drawn; the study's seeds move order and start values
+    pack_tokens: Annotated[int, Field(ge=8, le=2**20)] = 2048  # at once through the model
+    gradient_checkpointing: bool = False  # less memory, about a third more time
     source: list[SourceSection] = []
     mixture: list[MixtureSection] = []
     validation: ValidationSection | None = None
@@ -248,6 +263,7 @@ class TaskSection(_Section):
     subsets: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     n_shot: Annotated[int, Field(ge=0)]
     prompt: str = "native"
+    template: str | None = None  # training template that the request stands in
     metrics: Annotated[list[str], AfterValidator(_distinct)] = []  # beside the task's own
     language: str | None = None
     setup: Setup = "monolingual"
@@ -310,6 +326,7 @@ class EvaluateSection(_Section):
     lm_eval_include: Annotated[list[str], AfterValidator(_distinct)] = []
     prompts_from: str | None = None  # a TOML file of prompts
     prompt: list[PromptSection] = []
+    template: list[TemplateSection] = []
     task: Annotated[list[TaskSection], Field(min_length=1)]
 
     @model_validator(mode="after")

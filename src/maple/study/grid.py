@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from types import MappingProxyType
 
 from maple.records import BaseModel, EvalCell, LanguageRows, ScoreCell, TrainCell
 from maple.study.config import Study, TrainSection
@@ -55,6 +56,7 @@ class Subset:
         pool: hash of the exemplar pool; None without exemplars.
         max_new_tokens: None for choice tasks.
         exemplar_subset: where the exemplars are from; None for the subset itself.
+        template: name of the training template that the requests stand in; None for none.
     """
 
     task: str
@@ -68,6 +70,7 @@ class Subset:
     max_new_tokens: int | None
     metrics: tuple[Metric, ...]
     exemplar_subset: str | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,10 @@ class Grid:
 
 
 def train_cells(
-    study: Study, bases: Sequence[BaseModel], data: Sequence[TrainingData], template: str
+    study: Study,
+    bases: Sequence[BaseModel],
+    data: Sequence[TrainingData],
+    templates: Mapping[tuple[str, str], str],
 ) -> dict[str, TrainCell]:
     """Every adapter of the study and, where it evaluates, the untuned base (`method = "none"`).
 
@@ -106,7 +112,7 @@ def train_cells(
         study: the study, canonicalised.
         bases: its base models, resolved.
         data: its training data, one entry a source and mixture.
-        template: hash of the training template.
+        templates: hash of each training template by (identity of the base, name).
     """
     cells: dict[str, TrainCell] = {}
     for base in bases:
@@ -116,10 +122,12 @@ def train_cells(
         if study.train is None:
             continue
         train = study.train
-        for source, method, r, bits, seed in product(
-            data, train.methods, train.r, train.train_bits, study.seeds
+        for source, template, method, r, bits, seed in product(
+            data, train.templates, train.methods, train.r, train.train_bits, study.seeds
         ):
-            cell = _adapter(train, base, source, template, method, r, bits, seed)
+            cell = _adapter(train, base, source, method, r, bits, seed)
+            hashed = templates[base.identity, template]
+            cell = replace(cell, template=hashed, template_name=template)
             cells[train_id(cell)] = cell
     return cells
 
@@ -130,6 +138,7 @@ def grid(
     subsets: Sequence[Subset],
     engines: Mapping[tuple[str, int], Engine],
     shortened: Collection[tuple[str, Subset]] = (),
+    templates: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Grid:
     """Eval and score cells over `trained`.
 
@@ -139,6 +148,7 @@ def grid(
         subsets: every subset to evaluate.
         engines: by (identity of the base, eval bits).
         shortened: (identity of a base, subset) where some prompt must leave something out to fit.
+        templates: as in `train_cells`, of those that requests stand in.
     """
     evals: dict[str, EvalCell] = {}
     scores: dict[str, ScoreCell] = {}
@@ -149,6 +159,9 @@ def grid(
                 made = _eval_cell(study, name, bits, subset, engines[cell.base, bits])
                 if (cell.base, subset) in shortened:
                     made = replace(made, truncation=SHORTEN)
+                if subset.template is not None:
+                    hashed = templates[cell.base, subset.template]
+                    made = replace(made, template=hashed, template_name=subset.template)
                 cell_id = eval_id(made)
                 if cell_id in evals:
                     named = prompts.get(cell_id, (evals[cell_id].prompt,))
@@ -177,13 +190,13 @@ def _adapter(
     train: TrainSection,
     base: BaseModel,
     data: TrainingData,
-    template: str,
     method: str,
     r: int,
     bits: int,
     seed: int,
 ) -> TrainCell:
     targets = train.target_modules
+    stops = train.validation if train.validation and train.validation.patience else None
     return TrainCell(
         base_name=base.name,
         base=base.identity,
@@ -193,7 +206,6 @@ def _adapter(
         languages=data.languages,
         rows=data.rows,
         data=data.content,
-        template=template,
         r=r,
         lora_alpha=train.alpha(r),
         lora_dropout=train.lora_dropout,
@@ -209,6 +221,9 @@ def _adapter(
         max_tokens=train.max_tokens,
         seed=seed,
         mixture=data.mixture,
+        patience=stops.patience if stops else None,
+        validation=data.validation if stops else None,
+        validate_every=stops.every if stops else None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from maple.errors import MapleError, StudyError, nearest
 from maple.languages import language
+from maple.study import templates
 from maple.study.config import FOREIGN, PromptSection, Study, TaskSection, TrainSection
 from maple.study.parsing import parsed, read_toml
 from maple.study.prompts import KnownTask, bind
@@ -29,6 +30,7 @@ class Catalogue:
 
     tasks: Mapping[str, KnownTask]
     sources: Mapping[str, Sequence[str]]
+    templates: Sequence[str] = ()
 
 
 def load(path: Path, catalogue: Catalogue) -> Study:
@@ -63,6 +65,7 @@ def validate(
     study = parsed(Study, content, where)
     names = _Names(where, folder or Path())
     train = names.train(study.train, catalogue) if study.train else None
+    templates.check(study, catalogue.templates, where, names.problems)
     evaluate = study.evaluate
     if evaluate is not None:
         prompts = bind(evaluate, catalogue.tasks, where, names.start, names.problems)

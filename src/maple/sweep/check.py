@@ -16,7 +16,6 @@ from maple.errors import DataError, MapleError, ModelError, StoreError, StudyErr
 from maple.models import files
 from maple.models.adapter_files import module_shapes
 from maple.models.window import Window, window
-from maple.prompts import training
 from maple.records import BaseModel, EvalCell, TrainCell
 from maple.study.config import (
     FOREIGN,
@@ -25,10 +24,10 @@ from maple.study.config import (
     TrainSection,
 )
 from maple.study.grid import Engine, Subset
-from maple.study.identity import content_hash
 from maple.sweep.asked import Asked
 from maple.sweep.drawing import Drawn, draw
 from maple.sweep.lint import Linted, of_study
+from maple.sweep.templates import bind, frames, unwritable
 
 # A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics;
 # each cell is half a dozen small files, which take whole disk blocks.
@@ -50,6 +49,7 @@ class Checked:
     Attributes:
         datasets: which commits of hub datasets were read, as `PlanFile.locks` keeps them.
         shortened: by base and subset, how many items leave out exemplars or text to fit.
+        templates: hashes of training templates, by base and name.
     """
 
     study: Study
@@ -58,6 +58,7 @@ class Checked:
     asked: tuple[Asked, ...]
     datasets: Mapping[str, str]
     shortened: Mapping[tuple[str, Subset], int]
+    templates: Mapping[tuple[str, str], str]
 
 
 def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checked:
@@ -73,6 +74,7 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     """
     problems: list[MapleError] = []
     bases = _bases(study, locks, problems)
+    bound = bind(study, bases, problems)
     drawn: list[Drawn] = []
     linted: list[Linted] = []
     datasets: Mapping[str, str] = {}
@@ -81,10 +83,12 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     else:
         try:
             with opened(folder, dataset_pins(locks)) as (source, found):
-                drawn = draw(study.train, source, problems) if study.train else []
+                if study.train is not None:
+                    drawn = draw(study.train, source, problems)
+                    problems += unwritable(study.train, drawn, bound)
                 if study.evaluate is not None:
                     windows = _windows(bases, study, problems)
-                    linted = of_study(study.evaluate, source, windows)
+                    linted = of_study(study.evaluate, source, windows, frames(bound))
             datasets = _dataset_locks(found)
         except DataError as error:
             problems.append(error)
@@ -100,7 +104,8 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
         if one.asked is not None
         for base, count in one.shortened.items()
     }
-    return Checked(study, tuple(bases), tuple(drawn), asked, datasets, shortened)
+    hashes = {key: template.hash for key, template in bound.items()}
+    return Checked(study, tuple(bases), tuple(drawn), asked, datasets, shortened, hashes)
 
 
 def lint(study: Study, folder: Path | None) -> list[Linted]:
@@ -112,13 +117,15 @@ def lint(study: Study, folder: Path | None) -> list[Linted]:
     if study.evaluate is None:
         raise StudyError(f"{study.name}: has no [evaluate], so there is no prompt to look at")
     problems: list[MapleError] = []
-    windows = _windows(_bases(study, {}, problems), study, problems)
+    bases = _bases(study, {}, problems)
+    bound = bind(study, bases, problems)
+    windows = _windows(bases, study, problems)
     if folder is not None and not folder.is_dir():
         problems.append(DataError(f"--data {folder}: no such folder"))
     if problems:
         raise StudyError.of(problems)
     with opened(folder, {}) as (source, _):
-        return of_study(study.evaluate, source, windows)
+        return of_study(study.evaluate, source, windows, frames(bound))
 
 
 def dataset_pins(locks: Mapping[str, str]) -> dict[tuple[str, str], str]:
@@ -274,6 +281,7 @@ def _unanswerable(bases: Sequence[BaseModel], asked: Sequence[Asked]) -> list[Mo
             one.subset.task
             for one in asked
             if one.subset.task.startswith(FOREIGN)
+            and one.subset.template is None
             and any(not one.task.render(item, "", one.subset.prompt).text for item in one.items)
         }
     )
@@ -290,11 +298,6 @@ def _unanswerable(bases: Sequence[BaseModel], asked: Sequence[Asked]) -> list[Mo
         for base in bases
         if base.path and not load_tokenizer(base)("").input_ids
     ]
-
-
-def template_hash() -> str:
-    """Hash of the training template."""
-    return content_hash(training.template_text())
 
 
 def _adapter_bytes(base_path: str, cell: TrainCell) -> int:

@@ -15,15 +15,25 @@ from maple.models import files
 from maple.models.adapter_files import WEIGHTS_FILE
 from maple.prompts.literals import reviewed
 from maple.protocols import Task
-from maple.records import EvalCell, EvalWork, ScoreCell, Server, TrainWork, Unit
+from maple.records import (
+    EvalCell,
+    EvalWork,
+    Execution,
+    ScoreCell,
+    Server,
+    TrainCell,
+    TrainWork,
+    Unit,
+)
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
 from maple.study.config import Study
 from maple.study.grid import Grid, TrainingData, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
 from maple.study.prompts import prompts_of
+from maple.study.templates import templates_of
 from maple.sweep.added import beside, language_checks
-from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
+from maple.sweep.check import Checked, check, check_space, engine_of
 from maple.sweep.external import METHOD as EXTERNAL
 from maple.sweep.external import adapter_cell, bring_in
 from maple.tasks.native import NativeTask
@@ -97,7 +107,7 @@ def make(
     locks = dict(earlier.locks) if earlier else {}
     checked = check(study, folder, locks)
     trained = train_cells(
-        study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
+        study, checked.bases, [drawn.data for drawn in checked.drawn], checked.templates
     )
     if adapter is not None:
         cell = adapter_cell(checked.bases[0], adapter)
@@ -111,7 +121,12 @@ def make(
         for bits in eval_bits(study, cell)
     }
     cells = grid(
-        study, trained, [asked.subset for asked in checked.asked], engines, checked.shortened
+        study,
+        trained,
+        [asked.subset for asked in checked.asked],
+        engines,
+        checked.shortened,
+        checked.templates,
     )
     rescored = dict(earlier.rescored) if earlier else {}
     added, _ = beside(cells.evals, rescored)
@@ -178,7 +193,19 @@ class Todo:
         for name, cell in self._plan.grid.train.items():
             made_here = cell.method not in {"none", EXTERNAL}
             if made_here and not is_trained(self._store, name):
-                yield TrainWork(name, cell)
+                yield self._train_work(name, cell)
+
+    def _train_work(self, train_id: str, cell: TrainCell) -> TrainWork:
+        train = self._plan.checked.study.train
+        assert train is not None  # noqa: S101  there is a cell to train
+        data = next(
+            drawn.data
+            for drawn in self._plan.checked.drawn
+            if (drawn.data.source, drawn.data.content) == (cell.source, cell.data)
+        )
+        every = train.validation.every if train.validation else None
+        execution = Execution(train.pack_tokens, train.gradient_checkpointing, every)
+        return TrainWork(train_id, cell, data.validation, data.english, execution)
 
     def evals(self) -> Iterator[EvalWork]:
         """Eval cells that lack responses under the plan's limit."""
@@ -237,6 +264,7 @@ class Todo:
                 evals=tuple(self._in_turns(answering)),
                 server=self._server(),
                 prompts=prompts_of(self._plan.checked.study.evaluate),
+                templates=templates_of(self._plan.checked.study),
             )
 
     def _server(self) -> Server | None:
@@ -269,7 +297,8 @@ def neutral_cells(scores: Mapping[str, ScoreCell]) -> frozenset[str]:
 def asked_as(cell: EvalCell) -> tuple[object, ...]:
     """What the requests of a cell are made from; the same for every adapter."""
     items = (cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash)
-    return (*items, cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
+    shots = (cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
+    return (*items, *shots, cell.template)
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:
@@ -291,6 +320,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
             "bits": cell.train_bits,
             "source": cell.source,
             "mixture": cell.mixture,
+            "template": cell.template_name,
             "rows": cell.rows,
             "seed": cell.seed,
             "state": "to do" if name in pending else "done",
@@ -414,6 +444,12 @@ def notes(checked: Checked) -> list[str]:
     found += [
         f"Prompt {name} of {task} is the study's own, for example: {one.text!r}"
         for (task, name), one in prompts.items()
+    ]
+    used = {name for _, name in checked.templates}
+    found += [
+        f"Training template {one.name} is the study's own: {one.text!r}"
+        for one in templates_of(study)
+        if one.name in used
     ]
     languages = {
         asked.task.worded_in(subset, asked.subset.prompt)
