@@ -153,10 +153,11 @@ class BaseModel:
 
 @dataclass(frozen=True, slots=True)
 class TrainCell:
-    """One adapter to be trained, or the untuned base (`method = "none"`).
+    """One model to be trained, or the untuned base (`method = "none"`).
 
     Fields a method does not use are None. `base_name`, `source`, `languages` and `rows` only
-    describe: what they stand for is hashed through `base`, `tokenizer` and `data`.
+    describe: what they stand for is hashed through `base`, `tokenizer` and `data`. `options` are
+    PEFT's, by name, where they are not what PEFT does anyway.
     """
 
     base_name: str
@@ -183,6 +184,7 @@ class TrainCell:
     max_grad_norm: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
+    options: tuple[tuple[str, str | int | float | bool], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

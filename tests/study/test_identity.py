@@ -38,6 +38,7 @@ TRAIN = TrainCell(
     max_grad_norm=1.0,
     max_tokens=512,
     seed=3,
+    options=(("lora_bias", True), ("scale", 0.5)),
 )
 EVAL = EvalCell(
     train_id="0123456789abcdef",
@@ -66,7 +67,8 @@ SCORE = ScoreCell("fedcba9876543210", "f1", 2, "mlqa-official:zh")
 def test_ids_of_this_version_are_the_golden_ones() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[str(identity.IDENTITY_VERSION)]
     found = {
-        "train": identity.train_id(TRAIN),
+        "train with options": identity.train_id(TRAIN),
+        "train": identity.train_id(dataclasses.replace(TRAIN, options=None)),
         "eval with exemplars of another subset": identity.eval_id(EVAL),
         "eval": identity.eval_id(dataclasses.replace(EVAL, exemplar_subset=None)),
         "eval without a server's model": identity.eval_id(

@@ -13,6 +13,7 @@ from maple.study.config import FOREIGN, PromptSection, Study, TaskSection, Train
 from maple.study.parsing import parsed, read_toml
 from maple.study.prompts import KnownTask, bind
 from maple.study.setups import ENGLISH
+from maple.study.training import bind_methods
 
 _NOT_FOREIGN = ("dataset", "metrics", "prompt", "subsets", "setup", "translations", "translated_by")
 """Keys that tasks of lm-evaluation-harness do not take."""
@@ -103,6 +104,8 @@ class _Names:
             languages = self._languages(
                 train.languages, "train.languages", available, ", ".join(train.sources)
             )
+        train, wrong = bind_methods(train, self.where)
+        self.problems += wrong
         return train.model_copy(update={"languages": languages})
 
     def folder(self, name: str, key: str) -> str:
