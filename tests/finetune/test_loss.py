@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_finetune import CELL, PAIRS, make_model, make_tokenizer
+from tiny_finetune import CELL, PAIRS, make_loaded, make_tokenizer
 
-from maple.finetune import adapter
 from maple.finetune.encoding import encode
 from maple.finetune.loop import collate
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import attach
 from maple.finetune.settings import Settings
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "mistral"])
 def test_loss_and_gradients_equal_those_of_the_plain_model(family: str) -> None:
     """Over padded rows; the plain model projects every position and averages over the labelled."""
-    adapted = adapter.attach(make_model(family), Settings.of(CELL))
+    adapted = attach(make_loaded(family), Settings.of(CELL)).model
     adapted.eval()
     with torch.no_grad():  # B starts at zero, which would leave A without a gradient
         for name, parameter in adapted.named_parameters():
@@ -44,7 +44,7 @@ def test_loss_and_gradients_equal_those_of_the_plain_model(family: str) -> None:
 
 
 def test_micro_batches_sum_to_the_loss_of_the_step() -> None:
-    adapted = adapter.attach(make_model(), Settings.of(CELL))
+    adapted = attach(make_loaded(), Settings.of(CELL)).model
     adapted.eval()
     loss = AnswerLoss(adapted)
     rows = encode(make_tokenizer(), PAIRS, 128).rows

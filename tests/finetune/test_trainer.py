@@ -219,7 +219,9 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_a_clean_base(tmp_path:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"method": "dora"}, "this version trains lora"),
+        ({"method": "dorra"}, "did you mean 'dora'"),
+        ({"method": "none"}, "always evaluated"),
+        ({"method": "full", "train_bits": 4}, "full cannot be trained in 4 bits"),
         ({"r": None, "seed": None}, "needs r, seed"),
         ({"scheduler": "liner"}, "'linear'"),
         ({"train_bits": 4}, "loaded in 32"),

@@ -20,9 +20,10 @@ from transformers import (
 )
 
 from maple.errors import ModelError
-from maple.finetune import adapter, checkpoints
+from maple.finetune import checkpoints
 from maple.finetune.encoding import EncodedRow
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import read_weights, write_weights
 from maple.finetune.order import MicroBatches
 from maple.finetune.settings import SCHEDULERS, Settings
 from maple.finetune.steplog import StepLog
@@ -192,7 +193,7 @@ class Loop(Trainer):
         began = time.monotonic()
         self._progress.log.sync()
         staged = checkpoints.stage(Path(str(self.args.output_dir)))
-        adapter.write_weights(self._loss.adapted, staged)
+        write_weights(self._loss.model, staged)
         self._save_optimizer_and_scheduler(str(staged))
         self._save_rng_state(str(staged))
         self.state.save_to_json(str(staged / "trainer_state.json"))
@@ -206,7 +207,7 @@ class Loop(Trainer):
         resume_from_checkpoint: str,
         model: torch.nn.Module | None = None,  # noqa: ARG002
     ) -> None:
-        adapter.read_weights(self._loss.adapted, Path(resume_from_checkpoint))
+        read_weights(self._loss.model, Path(resume_from_checkpoint))
 
 
 class _SaveWhenDue(TrainerCallback):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from maple.models.head import answer_loss, body
 
 
 class AnswerLoss(torch.nn.Module):
-    """A model with an attached adapter whose forward pass returns the loss of the answers.
+    """A model in training whose forward pass returns the loss of the answers.
 
     The decoder body runs over all positions, the vocabulary projection over the labelled ones
     only. Autocast, gradient synchronisation and sharding hook into a module's forward; a loss
@@ -22,9 +19,9 @@ class AnswerLoss(torch.nn.Module):
     accepts_loss_kwargs = True
     """Tells transformers' Trainer to pass `num_items_in_batch`."""
 
-    def __init__(self, adapted: PeftModel) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.adapted = adapted
+        self.model = model
 
     def forward(
         self,
@@ -45,9 +42,7 @@ class AnswerLoss(torch.nn.Module):
         Returns:
             "loss": sum of nats over the labelled tokens divided by `num_items_in_batch`.
         """
-        # PEFT declares any module here; `attach` takes a PreTrainedModel.
-        model = cast(PreTrainedModel, self.adapted.get_base_model())
-        hidden = body(model)(
+        hidden = body(self.model)(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False
         ).last_hidden_state
-        return {"loss": answer_loss(model, hidden, labels, num_items=num_items_in_batch)}
+        return {"loss": answer_loss(self.model, hidden, labels, num_items=num_items_in_batch)}

@@ -1,4 +1,4 @@
-"""Training one adapter on a loaded base, from rendered rows to PEFT files."""
+"""Training on a loaded base, from rendered rows to an adapter or a whole model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from transformers import PreTrainedConfig
 
 from maple.errors import ModelError
-from maple.finetune import adapter, checkpoints
+from maple.finetune import checkpoints
 from maple.finetune.encoding import Encoded, encode
 from maple.finetune.loop import Loop, Progress, arguments
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import Tuned, attach
 from maple.finetune.order import MicroBatches, micro_batch_rows
 from maple.finetune.settings import Settings
 from maple.finetune.steplog import StepLog
@@ -34,17 +33,17 @@ def train(
     out: Path,
     on_progress: Callable[[Mapping[str, object]], None],
 ) -> TrainOutcome:
-    """Train a LoRA adapter on a loaded base and leave the base as it was.
+    """Train by a cell's method on a loaded base and leave the base as it was.
 
     A run that was killed continues from its last checkpoint in `out`, with the result it would
-    have had: adapter and log are byte-identical on the same machine.
+    have had: weights and log are byte-identical on the same machine.
 
     Args:
         loaded: the base in the cell's precision.
         rows_pairs: (prompt, target) of each row, rendered.
         cell: what to train.
-        out: folder that receives adapter_model.safetensors (float32), adapter_config.json,
-            maple.json and log.jsonl; holds checkpoints/ while training.
+        out: folder that receives adapter_model.safetensors (float32) and adapter_config.json, or
+            the files of a model; maple.json and log.jsonl; holds checkpoints/ while training.
         on_progress: called after each optimiser step with step (from 1), steps, loss (nats per
             labelled token).
 
@@ -61,29 +60,26 @@ def train(
     folder = out / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     log = StepLog(out / "log.jsonl")
-    adapted = adapter.attach(loaded.model, settings)
+    tuned = attach(loaded, settings)
     try:
         owner = checkpoints.owner(cell, encoded.content_hash())
         found = checkpoints.latest(folder, owner, log.steps())
         progress = Progress(owner, found.seconds if found else 0.0, log, on_progress)
-        # PEFT would cast the input of each adapted layer up to the adapter's float32, and autocast
-        # straight back to bfloat16: two passes over all activations, for the same product.
-        autocast = disable_input_dtype_casting(adapted, active=settings.train_bits != 32)
-        with log.appending(found.step if found else 0), autocast:
+        with log.appending(found.step if found else 0):
             config = text_config(loaded.model)
-            loop = _loop(adapted, config, encoded, settings, folder, progress)
+            loop = _loop(tuned, config, encoded, settings, folder, progress)
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
         seconds = progress.seconds()
-        parameters = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        adapter_bytes = adapter.write_product(adapted, cell, out)
+        parameters = sum(p.numel() for p in tuned.model.parameters() if p.requires_grad)
+        adapter_bytes = tuned.write_product(cell, out)
     finally:
-        adapter.detach(adapted)
+        tuned.detach()
     shutil.rmtree(folder)
     return _outcome(log, encoded, seconds, parameters, adapter_bytes)
 
 
 def _loop(
-    adapted: PeftModel,
+    tuned: Tuned,
     config: PreTrainedConfig,
     encoded: Encoded,
     settings: Settings,
@@ -95,8 +91,8 @@ def _loop(
     micro_rows = micro_batch_rows(settings.batch_size, max(lengths), micro_tokens)
     steps = math.ceil(settings.epochs * math.ceil(len(lengths) / settings.batch_size))
     return Loop(
-        model=AnswerLoss(adapted),
-        args=arguments(settings, steps, micro_rows, folder, adapted.device),
+        model=AnswerLoss(tuned.model),
+        args=arguments(settings, steps, micro_rows, folder, tuned.model.device),
         rows=encoded.rows,
         batches=MicroBatches(lengths, settings.batch_size, micro_rows, settings.seed),
         progress=progress,

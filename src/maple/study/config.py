@@ -130,7 +130,9 @@ class TrainSection(_Section):
 
     def all_bits(self) -> list[int]:
         """The precisions that anything is trained at."""
-        return list(dict.fromkeys(bits for name in self.methods for bits in self.bits(name)))
+        stated = self.train_bits
+        tables = stated.values() if isinstance(stated, dict) else [stated]
+        return list(dict.fromkeys(bits for table in tables for bits in table))
 
     def rates(self, name: str) -> Sequence[float]:
         """The learning rates that a method is trained with."""

@@ -13,7 +13,7 @@ from maple.study.config import FOREIGN, PromptSection, Study, TaskSection, Train
 from maple.study.parsing import parsed, read_toml
 from maple.study.prompts import KnownTask, bind
 from maple.study.setups import ENGLISH
-from maple.study.training import bind_methods
+from maple.study.training import bind_methods, unanswerable
 
 _NOT_FOREIGN = ("dataset", "metrics", "prompt", "subsets", "setup", "translations", "translated_by")
 """Keys that tasks of lm-evaluation-harness do not take."""
@@ -63,6 +63,8 @@ def validate(
     names = _Names(where, folder or Path())
     train = names.train(study.train, catalogue) if study.train else None
     evaluate = study.evaluate
+    if train is not None and evaluate is not None:
+        names.problems += unanswerable(train, evaluate, where)
     if evaluate is not None:
         prompts = bind(evaluate, catalogue.tasks, where, names.start, names.problems)
         tasks = [

@@ -87,6 +87,7 @@ class Method:
         decomposition: of each weight, where the adapter starts from it: by singular values, or
             into Q and R. Trained as a difference and stored as plain LoRA of twice the rank.
         feedforward: names of modules whose input is scaled, where PEFT asks for them.
+        served: whether a vLLM server takes its adapters.
         seeded: the PEFT option that takes a seed of the cell, if the study does not set it.
     """
 
@@ -101,6 +102,7 @@ class Method:
     impossible: Mapping[int, str] = field(default_factory=dict)
     decomposition: Literal["svd", "qr"] | None = None
     feedforward: tuple[str, ...] = ()
+    served: bool = False
     seeded: str | None = None
 
     @property
@@ -172,6 +174,7 @@ _ROWS = (
         config="LoraConfig",
         fields=_LORA,
         options=(_GAUSSIAN, _BIAS),
+        served=True,
     ),
     Method(
         "rslora",
@@ -182,6 +185,7 @@ _ROWS = (
         fixed={"use_rslora": True},
         fields=_LORA,
         options=(_GAUSSIAN, _BIAS),
+        served=True,
     ),
     Method(
         "dora",
@@ -212,6 +216,7 @@ _ROWS = (
             _RSLORA,
         ),
         decomposition="svd",
+        served=True,
     ),
     Method(
         "olora",
@@ -222,6 +227,7 @@ _ROWS = (
         fields=_LORA,
         options=(_RSLORA,),
         decomposition="qr",
+        served=True,
     ),
     Method(
         "loha",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from maple.errors import MapleError, nearest
-from maple.study.config import TrainSection
+from maple.study.config import EvaluateSection, TrainSection
 from maple.study.methods import METHODS, OptionValue
 from maple.study.parsing import missing
 
@@ -69,3 +69,24 @@ def _impossible(train: TrainSection, where: str) -> Iterator[MapleError]:
                     "leave the pair out: state train_bits by method, such as "
                     f"train_bits = {{ {name} = {list(row.bits())}, ... }}",
                 )
+
+
+def unanswerable(
+    train: TrainSection, evaluate: EvaluateSection, where: str
+) -> Iterator[MapleError]:
+    """Adapters that could be trained, but not evaluated as the study asks."""
+    bits = [] if evaluate.eval_bits == "as trained" else evaluate.eval_bits
+    for name in train.methods:
+        row = METHODS[name]
+        for found in bits if row.config else []:
+            if found in row.impossible:
+                yield MapleError(
+                    f"{where}: evaluate.eval_bits: {name} cannot be evaluated in {found} bits: "
+                    f"{row.impossible[found]}",
+                    f"evaluate {name} in a study of its own",
+                )
+        if evaluate.server is not None and not row.served:
+            yield MapleError(
+                f"{where}: evaluate.server: vLLM takes plain LoRA adapters only, no {name}",
+                "leave [evaluate.server] out, or the method",
+            )

@@ -1,0 +1,244 @@
+"""Every method of the table, trained for real on tiny models in every precision it has."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from itertools import product as crossed
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from tiny_finetune import CELL, PAIRS, load_plain, make_loaded, make_model, make_tokenizer, silent
+from transformers import AutoModelForCausalLM
+
+from maple.errors import ModelError
+from maple.finetune import loop
+from maple.finetune.adapter import Adapter
+from maple.finetune.encoding import encode
+from maple.finetune.full import Full
+from maple.finetune.loop import collate
+from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import attach
+from maple.finetune.settings import Settings
+from maple.finetune.trainer import train
+from maple.models.adapters import AdapterSlot
+from maple.models.files import resolve
+from maple.models.hashing import TOKENIZER_FILES, files_identity
+from maple.models.loading import Loaded, load
+from maple.records import BaseModel, TrainCell, TrainOutcome
+from maple.study.methods import METHODS, TRAINED
+
+FAMILIES = ("llama", "mistral", "gemma3")
+PAIRS_OF_THE_TABLE = [(name, bits) for name in TRAINED for bits in METHODS[name].bits()]
+STEPS = 10
+# Ten steps on a tiny model with random weights; the table's rates are for real ones.
+RATES = {"vera": 0.1, "ia3": 0.1, "lokr": 0.05, "full": 0.003}
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, BaseModel]:
+    """Tiny bases on disk, the Gemma with tied embeddings as the real one."""
+    found = {}
+    for family in FAMILIES:
+        folder = tmp_path_factory.mktemp(family)
+        model = make_model(family)
+        model.generation_config.max_new_tokens = 7
+        model.save_pretrained(folder)
+        make_tokenizer().save_pretrained(folder)
+        found[family] = resolve(str(folder))
+    return found
+
+
+def cell_of(base: BaseModel, method: str, bits: int, **changes: Any) -> TrainCell:
+    """Ten steps; what the method does not use is None."""
+    row = METHODS[method]
+    fields: dict[str, Any] = {
+        "base_name": base.name,
+        "base": base.identity,
+        "tokenizer": base.tokenizer,
+        "method": method,
+        "train_bits": bits,
+        "batch_size": len(PAIRS),
+        "epochs": float(STEPS),
+        "learning_rate": RATES.get(method, 0.02),
+        "lora_dropout": 0.0,
+        "warmup_ratio": 0.0,
+        "weight_decay": 0.0,
+    }
+    fields |= {key: None for key in ("r", "lora_alpha", "lora_dropout") if not row.uses(key)}
+    if not row.uses("target_modules"):
+        fields["target_modules"] = None
+    return dataclasses.replace(CELL, **(fields | changes))
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    batch = collate(encode(make_tokenizer(), PAIRS, 128).rows)
+    with torch.no_grad():
+        out: torch.Tensor = model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).logits
+    return out.float()[batch["attention_mask"].bool()]
+
+
+def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: part.detach().clone() for name, part in model.state_dict().items()}
+
+
+def trained(
+    loaded: Loaded, cell: TrainCell, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[TrainOutcome, torch.Tensor]:
+    """Train; also the logits of the model as training left it."""
+    seen: list[torch.Tensor] = []
+
+    for kind in (Adapter, Full):
+        written = kind.write_product
+
+        def look(self: Any, cell: TrainCell, out: Path, written: Any = written) -> int:
+            self.model.eval()
+            with torch.autocast("cpu", torch.bfloat16, enabled=cell.train_bits != 32):
+                seen.append(logits(self.model))
+            return int(written(self, cell, out))
+
+        monkeypatch.setattr(kind, "write_product", look)
+    outcome = train(loaded, PAIRS, cell, out, silent)
+    monkeypatch.undo()
+    (last,) = seen
+    return outcome, last
+
+
+def answered(base: BaseModel, cell: TrainCell, out: Path) -> torch.Tensor:
+    """Logits as evaluation sees them, on a base of its own."""
+    if METHODS[cell.method].config is None:
+        tuned = dataclasses.replace(base, path=str(out))
+        return logits(load(tuned, cell.train_bits or 16).model)
+    loaded = load(base, cell.train_bits or 16)
+    AdapterSlot(loaded).use(out)
+    return logits(loaded.model)
+
+
+def assert_learns(base: BaseModel, cell: TrainCell, out: Path, patch: pytest.MonkeyPatch) -> None:
+    """Loss falls, the base stays, and evaluation answers as the trained model did."""
+    bits = cell.train_bits or 16
+    loaded = load(base, bits)
+    logits(loaded.model)  # bitsandbytes moves some of its state in the first pass
+    before, names = state(loaded.model), [name for name, _ in loaded.model.named_modules()]
+    bare = logits(loaded.model)
+    outcome, last = trained(loaded, cell, out, patch)
+    assert outcome.steps == STEPS
+    assert outcome.loss_last < outcome.loss_first - 0.2
+    assert outcome.trainable_parameters > 0
+
+    after = state(loaded.model)
+    assert [name for name, _ in loaded.model.named_modules()] == names
+    assert after.keys() == before.keys()
+    for name, part in after.items():
+        assert torch.equal(part, before[name]), name
+        assert part.dtype == before[name].dtype
+    assert torch.equal(logits(loaded.model), bare)
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert not any(module._forward_hooks for module in loaded.model.modules())
+
+    found = answered(base, cell, out)
+    moved = (last - bare).abs().mean()
+    assert moved > 0.02
+    if bits == 32:
+        torch.testing.assert_close(found, last, rtol=1e-4, atol=1e-4)
+    else:  # the trained model computes norms and sums in float32, evaluation in bfloat16
+        assert (found - last).abs().mean() < 0.15 * moved
+
+
+def assert_plain_libraries_load_it(base: BaseModel, cell: TrainCell, out: Path) -> None:
+    """Without a line of ours."""
+    dtype = torch.float32 if cell.train_bits == 32 else torch.bfloat16
+    if METHODS[cell.method].config is None:
+        model = AutoModelForCausalLM.from_pretrained(out, dtype="auto")
+        assert model.dtype == dtype
+        tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+        assert tied is bool(model.config.tie_word_embeddings)
+        assert model.generation_config.max_new_tokens == 7
+        assert files_identity(out, TOKENIZER_FILES) == base.tokenizer
+    else:
+        plain = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
+        model = load_plain(plain, out)
+        config = json.loads((out / "adapter_config.json").read_text())
+        assert config["init_lora_weights" if "lora_alpha" in config else "r"] if cell.r else True
+    if cell.train_bits == 32:
+        torch.testing.assert_close(
+            logits(model.eval()), answered(base, cell, out), rtol=1e-4, atol=1e-4
+        )
+
+
+def weights_of(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+
+class Stopped(Exception):  # noqa: N818  not an error of ours
+    """Stands for whatever ends a process."""
+
+
+def assert_resumes(base: BaseModel, cell: TrainCell, whole: Path, out: Path) -> None:
+    """Stopped in the middle and taken up again, it ends with the same bytes."""
+
+    def stop(event: Mapping[str, object]) -> None:
+        if event["step"] == 5:
+            raise Stopped
+
+    loaded = load(base, cell.train_bits or 16)
+    with pytest.raises(Stopped):
+        train(loaded, PAIRS, cell, out, stop)
+    steps: list[object] = []
+    train(loaded, PAIRS, cell, out, lambda event: steps.append(event["step"]))
+    assert steps == list(range(5, STEPS + 1))
+    assert weights_of(out) == weights_of(whole)
+
+
+@pytest.fixture
+def checkpoint_after_every_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+        yield
+
+
+def conforms(
+    base: BaseModel, method: str, bits: int, folder: Path, patch: pytest.MonkeyPatch
+) -> None:
+    cell = cell_of(base, method, bits)
+    assert_learns(base, cell, folder / "whole", patch)
+    assert_plain_libraries_load_it(base, cell, folder / "whole")
+    assert_resumes(base, cell, folder / "whole", folder / "resumed")
+
+
+@pytest.mark.usefixtures("checkpoint_after_every_step")
+@pytest.mark.parametrize(("method", "bits"), [("pissa", 4), ("full", 16)])
+def test_some_methods(
+    method: str,
+    bits: int,
+    bases: Mapping[str, BaseModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conforms(bases["gemma3"], method, bits, tmp_path, monkeypatch)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("checkpoint_after_every_step")
+@pytest.mark.parametrize(
+    ("family", "method", "bits"),
+    [(family, *pair) for family, pair in crossed(FAMILIES, PAIRS_OF_THE_TABLE)],
+)
+def test_every_method_in_every_precision(
+    family: str,
+    method: str,
+    bits: int,
+    bases: Mapping[str, BaseModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conforms(bases[family], method, bits, tmp_path, monkeypatch)
