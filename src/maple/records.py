@@ -233,7 +233,7 @@ class EvalWork:
     """An eval cell as a worker receives it.
 
     Attributes:
-        adapter: id of the train cell whose adapter answers; None for the untuned base.
+        adapter: id of the train cell that answers; None for the untuned base.
         items: how many items to answer, from the first on.
         neutral: ask for `neutral_logprobs`, too.
     """
@@ -280,6 +280,7 @@ class Unit:
         evals: eval cells to fill, in order; their adapters are trained above or in the store.
         store: the results folder.
         prompts: the study's own.
+        tuned: the train cell whose product, a whole model, answers in the base's place.
     """
 
     base: BaseModel
@@ -289,6 +290,7 @@ class Unit:
     evals: tuple[EvalWork, ...] = ()
     server: Server | None = None
     prompts: tuple[UserPrompt, ...] = ()
+    tuned: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,7 @@ class TrainOutcome:
         loss_first, loss_last: mean training loss of the first and last tenth of the steps, nats.
         seconds: wall time of the training loop, the sum over resumed attempts.
         trainable_parameters: count.
-        adapter_bytes: size of the adapter's weight file.
+        adapter_bytes: size of the adapter's weight file, or of the model's.
     """
 
     steps: int
@@ -323,8 +325,8 @@ class Proof:
     """What was checked about the model that answered an eval cell (DESIGN.md section 5.1).
 
     Attributes:
-        probe_max_abs_diff: largest difference of log-probabilities (nats) between adapter and base
-            on the probe prompts; None for the untuned base.
+        probe_max_abs_diff: largest difference of log-probabilities (nats) between what answered and
+            the untuned base on the probe prompts; None for the untuned base.
         eval_mode: no module was in training mode.
         linear_class: class name of the first linear layer of the body.
         linear_bits: bits of that layer's stored weights.

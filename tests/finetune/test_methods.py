@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product as crossed
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from tiny_finetune import CELL, PAIRS, load_plain, make_loaded, make_model, make_tokenizer, silent
+from peft import LoraConfig, get_peft_model
+from tiny_finetune import CELL, PAIRS, load_plain, make_model, make_tokenizer, silent
 from transformers import AutoModelForCausalLM
 
-from maple.errors import ModelError
 from maple.finetune import loop
 from maple.finetune.adapter import Adapter
 from maple.finetune.encoding import encode
@@ -166,8 +164,10 @@ def assert_plain_libraries_load_it(base: BaseModel, cell: TrainCell, out: Path) 
     else:
         plain = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
         model = load_plain(plain, out)
-        config = json.loads((out / "adapter_config.json").read_text())
-        assert config["init_lora_weights" if "lora_alpha" in config else "r"] if cell.r else True
+        if METHODS[cell.method].converted:
+            config = json.loads((out / "adapter_config.json").read_text())
+            stored = {key: config[key] for key in ("peft_type", "r", "init_lora_weights")}
+            assert stored == {"peft_type": "LORA", "r": 8, "init_lora_weights": True}
     if cell.train_bits == 32:
         torch.testing.assert_close(
             logits(model.eval()), answered(base, cell, out), rtol=1e-4, atol=1e-4
@@ -190,20 +190,15 @@ def assert_resumes(base: BaseModel, cell: TrainCell, whole: Path, out: Path) -> 
             raise Stopped
 
     loaded = load(base, cell.train_bits or 16)
-    with pytest.raises(Stopped):
-        train(loaded, PAIRS, cell, out, stop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+        with pytest.raises(Stopped):
+            train(loaded, PAIRS, cell, out, stop)
     steps: list[object] = []
     train(loaded, PAIRS, cell, out, lambda event: steps.append(event["step"]))
     assert steps == list(range(5, STEPS + 1))
     assert weights_of(out) == weights_of(whole)
-
-
-@pytest.fixture
-def checkpoint_after_every_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-        patch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
-        yield
 
 
 def conforms(
@@ -215,7 +210,6 @@ def conforms(
     assert_resumes(base, cell, folder / "whole", folder / "resumed")
 
 
-@pytest.mark.usefixtures("checkpoint_after_every_step")
 @pytest.mark.parametrize(("method", "bits"), [("pissa", 4), ("full", 16)])
 def test_some_methods(
     method: str,
@@ -228,7 +222,6 @@ def test_some_methods(
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("checkpoint_after_every_step")
 @pytest.mark.parametrize(
     ("family", "method", "bits"),
     [(family, *pair) for family, pair in crossed(FAMILIES, PAIRS_OF_THE_TABLE)],
@@ -242,3 +235,71 @@ def test_every_method_in_every_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     conforms(bases[family], method, bits, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("method", ["pissa", "olora"])
+def test_a_difference_takes_the_steps_that_peft_takes_on_a_changed_base(
+    method: str, bases: Mapping[str, BaseModel], tmp_path: Path
+) -> None:
+    """Against PEFT's own start and PEFT's own conversion, in float32, over ten steps."""
+    base = bases["llama"]
+    cell = cell_of(base, method, 32, learning_rate=0.01)
+    tuned = attach(load(base, 32), Settings.of(cell))
+    theirs = load(base, 32).model
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        changed = get_peft_model(
+            theirs,
+            LoraConfig(
+                r=4,
+                lora_alpha=8,
+                init_lora_weights=method,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+            ),
+        )
+    changed.save_pretrained(tmp_path / "start")
+    ours, expected = descended(tuned.model), descended(theirs)
+    assert ours == pytest.approx(expected, rel=1e-4)
+    assert ours[-1] < ours[0] - 0.5
+
+    (tmp_path / "ours").mkdir()
+    tuned.write_product(cell, tmp_path / "ours")
+    changed.save_pretrained(
+        tmp_path / "theirs", path_initial_model_for_weight_conversion=str(tmp_path / "start")
+    )
+    found, wanted = (logits(load_plain(make_model(), tmp_path / n)) for n in ("ours", "theirs"))
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def descended(model: torch.nn.Module) -> list[float]:
+    """The losses of ten steps of AdamW over all rows."""
+    batch = collate(encode(make_tokenizer(), PAIRS, 128).rows)
+    loss = AnswerLoss(model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=0.01, weight_decay=0.0)
+    losses = []
+    for _ in range(STEPS):
+        found = loss(**batch)["loss"]
+        found.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(found.item())
+    return losses
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16, 32])
+@pytest.mark.parametrize("method", ["pissa", "olora"])
+def test_a_difference_starts_as_the_base_itself(
+    method: str, bits: int, bases: Mapping[str, BaseModel]
+) -> None:
+    loaded = load(bases["gemma3"], bits)
+    bare = logits(loaded.model)
+    tuned = attach(loaded, Settings.of(cell_of(bases["gemma3"], method, bits)))
+    with torch.autocast("cpu", torch.bfloat16, enabled=bits != 32):
+        started = logits(tuned.model)
+    plain = load(bases["gemma3"], bits).model
+    with torch.autocast("cpu", torch.bfloat16, enabled=bits != 32):
+        assert torch.equal(started, logits(plain))
+    tuned.detach()
+    assert torch.equal(logits(loaded.model), bare)

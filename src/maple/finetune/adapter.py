@@ -55,6 +55,7 @@ class Adapter:
         torch.manual_seed(derive_seed(settings.seed, "init"))
         try:
             self._adapted = _adapted(loaded.model, _config(loaded.model, settings))
+            _name_feedforward(self._adapted.active_peft_config)
             if settings.method.decomposition is not None:
                 differences.start(loaded.model, settings)
         except (ModelError, ValueError, TypeError, RuntimeError) as error:
@@ -145,6 +146,19 @@ def _named(
     """Those of `names` that the model has and that are adapted."""
     there = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     return [name for name in names if name in there and (targets == _ALL_LINEAR or name in targets)]
+
+
+def _name_feedforward(config: Any) -> None:
+    """Name them as `target_modules` does now that PEFT has written "all-linear" out.
+
+    PEFT reads a configuration only where the ones are among the others.
+    """
+    if getattr(config, "feedforward_modules", None):
+        config.feedforward_modules = {
+            target
+            for target in config.target_modules
+            if any(f".{target}".endswith(f".{name}") for name in config.feedforward_modules)
+        }
 
 
 def _adapted(model: PreTrainedModel, config: PeftConfig) -> PeftModel:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -102,15 +102,29 @@ def check_adapter(folder: Path, base: BaseModel) -> None:
     shapes = weight_shapes(folder)
     _check_rank(folder, config, shapes)
     if (folder / BASE_FILE).is_file():
-        note = read_json(folder / BASE_FILE, f"adapter {folder}")
-        if note.get("base") != base.identity or note.get("tokenizer") != base.tokenizer:
-            raise ModelError(
-                f"adapter {folder}: trained on {note.get('base_name')!r} ({note.get('base')}), "
-                f"asked to run on {base.name!r} ({base.identity})",
-                "train it again on this base, or evaluate it on its own",
-            )
+        check_origin(folder, base)
     elif base.path:
         _check_shapes(folder, shapes, base)
+
+
+def check_origin(folder: Path, base: BaseModel) -> None:
+    """Refuse what was trained on another base than `base`, an adapter or a whole model.
+
+    Raises:
+        ModelError: `maple.json` is missing or names another base or tokenizer.
+    """
+    note = read_json(folder / BASE_FILE, f"adapter {folder}")
+    if note.get("base") != base.identity or note.get("tokenizer") != base.tokenizer:
+        raise ModelError(
+            f"adapter {folder}: trained on {note.get('base_name')!r} ({note.get('base')}), "
+            f"asked to run on {base.name!r} ({base.identity})",
+            "train it again on this base, or evaluate it on its own",
+        )
+
+
+def weight_bytes(folder: Path) -> int:
+    """Size of the weight files in a folder, of an adapter or of a whole model; 0 without any."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -192,17 +206,27 @@ def _taken_apart(name: str) -> tuple[str, str]:
 
 def module_shapes(folder: Path) -> dict[str, tuple[int, int]]:
     """(outputs, inputs) of each matrix of the base, by module name, a tied head included."""
-    found: dict[str, tuple[int, int]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="numpy") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                    shape = tensors.get_slice(name).get_shape()
-                    if len(shape) == 2:
-                        found[name.removesuffix(".weight")] = (shape[0], shape[1])
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path}: cannot be read: {error}", "fetch the model again") from error
+    found = {
+        name.removesuffix(".weight"): (shape[0], shape[1])
+        for name, shape in _base_shapes(folder)
+        if len(shape) == 2
+    }
     embedding = next((name for name in found if name.endswith("embed_tokens")), None)
     if embedding is not None:
         found.setdefault("lm_head", found[embedding])
     return found
+
+
+def weight_values(folder: Path) -> int:
+    """Numbers in the weight files of a base; those of a tied head once."""
+    return sum(math.prod(shape) for _, shape in _base_shapes(folder))
+
+
+def _base_shapes(folder: Path) -> Iterator[tuple[str, Sequence[int]]]:
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    yield name, tensors.get_slice(name).get_shape()
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path}: cannot be read: {error}", "fetch the model again") from error

@@ -7,7 +7,7 @@ from collections.abc import Set
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.tuners.ia3 import IA3Layer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
@@ -91,7 +91,8 @@ class AdapterSlot:
             return
         self.clear()
         try:
-            self._tuned = _attached(self._loaded, folder, self._bare.tensors)
+            lean = isinstance(config, LoraConfig)
+            self._tuned = _attached(self._loaded, folder, self._bare.tensors, lean)
         except ModelError:
             self.clear()
             raise
@@ -150,7 +151,9 @@ def keep_dtypes(model: nn.Module) -> None:
             module.register_forward_hook(_as_given)
 
 
-def _as_given(_module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+def _as_given(
+    _module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
+) -> torch.Tensor:
     return out.to(given[0].dtype)
 
 
@@ -209,18 +212,26 @@ def _make(config: PeftConfig) -> dict[str, object]:
     return {name: value for name, value in config.to_dict().items() if name not in _ABOUT}
 
 
-def _attached(loaded: Loaded, folder: Path, own: Set[int]) -> PeftModel:
+def _devices(model: PreTrainedModel) -> list[torch.device]:
+    """Those beside the CPU whose random numbers a model could draw."""
+    return [] if model.device.type == "cpu" else [model.device]
+
+
+def _attached(loaded: Loaded, folder: Path, own: Set[int], lean: bool) -> PeftModel:
     """The adapter in its place; `own` are the `id`s of the base's parameters and buffers."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            tuned = PeftModel.from_pretrained(
-                loaded.model,
-                folder,
-                is_trainable=False,
-                autocast_adapter_dtype=False,
-                low_cpu_mem_usage=True,  # no random initialisation: it would move the global RNG
-            )
+            # Without random initialisation, which takes time. PEFT 0.21 cannot do that for the
+            # layers of other methods on a base in 8 bits.
+            with torch.random.fork_rng(_devices(loaded.model)):
+                tuned = PeftModel.from_pretrained(
+                    loaded.model,
+                    folder,
+                    is_trainable=False,
+                    autocast_adapter_dtype=False,
+                    low_cpu_mem_usage=lean,
+                )
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             raise ModelError(f"adapter {folder}: cannot be loaded: {error}") from error
     known = get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()

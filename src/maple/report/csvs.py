@@ -32,7 +32,8 @@ _MACROS: Columns = (
     Column("delta_high", pl.Float64(), "upper end"),
 )
 _IDENTITY = [
-    *("eval_id", "base_name", "method", "source", "r", "lora_alpha", "train_bits", "eval_bits"),
+    *("eval_id", "base_name", "method", "source", "r", "lora_alpha", "learning_rate"),
+    *("train_bits", "eval_bits"),
     *("seed", "task", "dataset", "subset", "language", "prompt", "n_shot"),
     *("metric", "metric_version"),
 ]

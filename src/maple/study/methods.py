@@ -264,9 +264,7 @@ _ROWS = (
         fields={"r": "r", "lora_dropout": "vera_dropout", "target_modules": "target_modules"},
         options=(
             Option("d_initial", "float", "start of the vector inside", 0.1, 1e-6, 10),
-            Option(
-                "projection_prng_key", "int", "seed of the shared matrices", high=2**31 - 1
-            ),
+            Option("projection_prng_key", "int", "seed of the shared matrices", high=2**31 - 1),
         ),
         seeded="projection_prng_key",
     ),
