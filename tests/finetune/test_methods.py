@@ -10,6 +10,7 @@ from itertools import product as crossed
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -30,7 +31,7 @@ from maple.models.files import resolve
 from maple.models.hashing import TOKENIZER_FILES, files_identity
 from maple.models.loading import Loaded, load
 from maple.records import BaseModel, TrainCell, TrainOutcome
-from maple.study.methods import METHODS, TRAINED
+from maple.study.methods import METHODS, TRAINED, Method
 
 FAMILIES = ("llama", "mistral", "gemma3")
 PAIRS_OF_THE_TABLE = [(name, bits) for name in TRAINED for bits in METHODS[name].bits()]
@@ -303,3 +304,31 @@ def test_a_difference_starts_as_the_base_itself(
         assert torch.equal(started, logits(plain))
     tuned.detach()
     assert torch.equal(logits(loaded.model), bare)
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+def test_a_row_says_what_peft_says(row: Method) -> None:
+    assert METHODS[row.name] is row
+    if row.config is None:
+        assert not (row.fixed)
+        assert not (row.fields)
+        assert not (row.options)
+        assert not (row.decomposition)
+        return
+    kind = getattr(peft, row.config)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    named = {*row.fixed, *row.fields.values(), *(option.name for option in row.options)}
+    assert named <= fields.keys()
+    assert row.fields.keys() <= {"r", "lora_alpha", "lora_dropout", "target_modules"}
+    assert "target_modules" in row.fields
+    for option in row.options:
+        if option.default is not None and option.kind != "str":
+            assert fields[option.name].default == option.default, option.name
+    # Constructed as a study would have it, with each option at each end of what it may be.
+    for option in row.options:
+        values = list(option.choices) or [True, False]
+        if option.kind in ("int", "float"):
+            values = [option.low, option.high - 1e-3 if option.open else option.high]
+        for value in values:
+            checked = option.checked(int(value) if option.kind == "int" else value)
+            kind(task_type="CAUSAL_LM", **{**row.fixed, option.name: checked})
