@@ -13,7 +13,7 @@ from maple.analysis import frames, rates
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell, ScoreCell
-from maple.report.labels import cell_label, differing, plural, subset_label
+from maple.report.labels import Told, cell_label, differing, plural, subset_label
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
 
@@ -89,7 +89,7 @@ class Gathered:
     results: Results
     macros: dict[tuple[Setting, str, int], Macro]
     tables: tuple[Table, ...]
-    told: frozenset[str]
+    told: Told
     records: tuple[Record, ...]
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from maple.analysis.estimates import Estimate
@@ -17,16 +17,20 @@ _STEPS = ("learning_rate", "options")
 """Fields that are told of every table's methods, and in a label where they tell cells apart."""
 
 
-def differing(cells: Iterable[TrainCell]) -> frozenset[str]:
-    """Which of `_STEPS` a study varies within a method, so that labels must tell it."""
+Told = frozenset[tuple[str, str]]
+"""(method, field of `_STEPS`) that labels must tell."""
+
+
+def differing(cells: Iterable[TrainCell]) -> Told:
+    """What of `_STEPS` a study varies within a method."""
     seen: dict[tuple[str, str], set[object]] = {}
     for cell in cells:
         for name in _STEPS:
             seen.setdefault((cell.method, name), set()).add(getattr(cell, name))
-    return frozenset(name for (_, name), values in seen.items() if len(values) > 1)
+    return frozenset(key for key, values in seen.items() if len(values) > 1)
 
 
-def cell_label(cell: TrainCell, eval_bits: int, told: Collection[str] = ()) -> str:
+def cell_label(cell: TrainCell, eval_bits: int, told: Told = frozenset()) -> str:
     """ "untuned, 4 bits" or "LoRA r=8, 4 bits, mini, seed 0".
 
     Args:
@@ -39,19 +43,19 @@ def cell_label(cell: TrainCell, eval_bits: int, told: Collection[str] = ()) -> s
     return ", ".join([method_label(cell, told), bits, *_origin(cell)])
 
 
-def train_label(cell: TrainCell, told: Collection[str] = ()) -> str:
+def train_label(cell: TrainCell, told: Told = frozenset()) -> str:
     """A train cell without a word on its evaluation."""
     bits = [] if cell.train_bits is None else [f"{cell.train_bits} bits"]
     return ", ".join([method_label(cell, told), *bits, *_origin(cell)])
 
 
-def method_label(cell: TrainCell, told: Collection[str] = ()) -> str:
+def method_label(cell: TrainCell, told: Told = frozenset()) -> str:
     """ "untuned", "LoRA r=8", "LoRA r=8 (learning rate 0.0003)", "adapter my-folder"."""
     if cell.method == "adapter":
         return f"adapter {PurePath(cell.source or '').name}"
     name = METHODS[cell.method].label
     name = name if cell.r is None else f"{name} r={cell.r}"
-    steps = [text for field, text in _steps(cell).items() if field in told]
+    steps = [text for field, text in _steps(cell).items() if (cell.method, field) in told]
     return f"{name} ({', '.join(steps)})" if steps else name
 
 
