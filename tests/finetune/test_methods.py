@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
 from collections.abc import Mapping
 from itertools import product as crossed
 from pathlib import Path
@@ -237,6 +236,8 @@ def test_every_method_in_every_precision(
     conforms(bases[family], method, bits, tmp_path, monkeypatch)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.* changes the base weights:UserWarning")
 @pytest.mark.parametrize("method", ["pissa", "olora"])
 def test_a_difference_takes_the_steps_that_peft_takes_on_a_changed_base(
     method: str, bases: Mapping[str, BaseModel], tmp_path: Path
@@ -246,18 +247,14 @@ def test_a_difference_takes_the_steps_that_peft_takes_on_a_changed_base(
     cell = cell_of(base, method, 32, learning_rate=0.01)
     tuned = attach(load(base, 32), Settings.of(cell))
     theirs = load(base, 32).model
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        changed = get_peft_model(
-            theirs,
-            LoraConfig(
-                r=4,
-                lora_alpha=8,
-                init_lora_weights=method,
-                target_modules="all-linear",
-                task_type="CAUSAL_LM",
-            ),
-        )
+    config = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        init_lora_weights=method,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    changed = get_peft_model(theirs, config)
     changed.save_pretrained(tmp_path / "start")
     ours, expected = descended(tuned.model), descended(theirs)
     assert ours == pytest.approx(expected, rel=1e-4)
