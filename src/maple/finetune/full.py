@@ -56,13 +56,15 @@ class Full:
         written = sorted(staged.glob("*.safetensors"))
         if not written:
             raise ModelError(f"{folder}: transformers wrote no weights")
-        for path in (*written, *staged.glob("*.safetensors.index.json")):
-            sync(path)
-            path.replace(folder / path.name)
-        shutil.rmtree(staged)
         dtype = str(self._loaded.compute_dtype).removeprefix("torch.")
         config = {name: value for name, value in config.items() if name != "torch_dtype"}
         write_bytes(folder / _CONFIG, json.dumps(config | {"dtype": dtype}, indent=2).encode())
+        for path in (*written, *staged.glob("*.safetensors.index.json")):
+            # safetensors lets nobody else read its files; results folders are shared.
+            path.chmod((folder / _CONFIG).stat().st_mode)
+            sync(path)
+            path.replace(folder / path.name)
+        shutil.rmtree(staged)
         for name in names_in(published, _COPIED):
             write_bytes(folder / name, (published / name).read_bytes())
         write_bytes(folder / BASE_FILE, to_json(origin(cell)))
