@@ -187,13 +187,16 @@ def rescore(
 def finetune(
     model: Model,
     source: Annotated[str, typer.Option(help="Training source; `maple sources` lists them.")],
-    r: Annotated[int, typer.Option(help="Rank.")] = 16,
+    method: Annotated[str, typer.Option(help="lora, dora, full, ...: docs/reference.")] = "lora",
+    r: Annotated[int, typer.Option(help="Rank, of methods that have one.")] = 16,
     lora_alpha: Annotated[str, typer.Option(help='A rule such as "2r", or a number.')] = "2r",
-    bits: Annotated[int, typer.Option(help="Precision of the frozen base: 4, 8, 16, 32.")] = 16,
+    bits: Annotated[int, typer.Option(help="Precision of the base: 4, 8, 16, 32.")] = 16,
     languages: Annotated[str, typer.Option(help="Comma-separated; default all.")] = "all",
     rows: Annotated[int | None, typer.Option(help="Rows in all; default all there are.")] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 1.0,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate; default the method's own.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Examples per optimiser step.")] = 16,
     max_tokens: Annotated[int, typer.Option(help="Longest row in tokens.")] = 768,
     validation_rows: Annotated[
@@ -204,7 +207,7 @@ def finetune(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one LoRA adapter without a study file; prints its folder."""
+    """Train one adapter, or a whole model, without a study file; prints its folder."""
     content = {
         "name": "finetune",
         "seeds": [seed],
@@ -212,15 +215,16 @@ def finetune(
         "train": {
             "sources": [source],
             "languages": _names(languages),
+            "methods": [method],
             "r": [r],
             "lora_alpha": _number(lora_alpha),
             "train_bits": [bits],
             "epochs": epochs,
-            "learning_rate": learning_rate,
             "batch_size": batch_size,
             "max_tokens": max_tokens,
             **({} if rows is None else {"rows": rows}),
             **({} if validation_rows is None else {"validation": {"rows": validation_rows}}),
+            **({} if learning_rate is None else {"learning_rate": learning_rate}),
         },
     }
     made, store = _without_file(content, data, out, None, None)

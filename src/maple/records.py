@@ -310,12 +310,13 @@ class BaseModel:
 
 @dataclass(frozen=True, slots=True)
 class TrainCell:
-    """One adapter to be trained, or the untuned base (`method = "none"`).
+    """One model to be trained, or the untuned base (`method = "none"`).
 
     Fields a method does not use are None. `base_name`, `source`, `mixture`, `languages` and `rows`
     only describe: what they stand for is hashed through `base`, `tokenizer` and `data`. So does
-    `template_name`: `template` is hashed. `validation` (hash of the rows held out) and
-    `validate_every` are None unless training can stop early.
+    `template_name`: `template` is hashed. `options` are PEFT's, by name, where they are not what
+    PEFT does anyway. `validation` (hash of the rows held out) and `validate_every` are None unless
+    training can stop early.
     """
 
     base_name: str
@@ -347,6 +348,7 @@ class TrainCell:
     patience: int | None = None
     validation: str | None = None
     validate_every: int | None = None
+    options: tuple[tuple[str, str | int | float | bool], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +400,7 @@ class EvalWork:
     """An eval cell as a worker receives it.
 
     Attributes:
-        adapter: id of the train cell whose adapter answers; None for the untuned base.
+        adapter: id of the train cell that answers; None for the untuned base.
         items: how many items to answer, from the first on.
         neutral: ask for `neutral_logprobs`, too.
     """
@@ -469,6 +471,7 @@ class Unit:
         store: the results folder.
         prompts: the study's own.
         templates: the study's own.
+        tuned: the train cell whose product, a whole model, answers in the base's place.
     """
 
     base: BaseModel
@@ -479,6 +482,7 @@ class Unit:
     server: Server | None = None
     prompts: tuple[UserPrompt, ...] = ()
     templates: tuple[TextTemplate, ...] = ()
+    tuned: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,7 +497,7 @@ class TrainOutcome:
         loss_first, loss_last: mean training loss of the first and last tenth of the steps, nats.
         seconds: wall time of the training loop, the sum over resumed attempts.
         trainable_parameters: count.
-        adapter_bytes: size of the adapter's weight file.
+        adapter_bytes: size of the adapter's weight file, or of the model's.
         by_language: rows and tokens by language key; empty where they were not counted.
         operations: of all steps, counted from the shapes; None where they were not counted.
         ceiling: operations a second of a large matrix product on this machine, measured at the
@@ -527,8 +531,8 @@ class Proof:
     """What was checked about the model that answered an eval cell (DESIGN.md section 5.1).
 
     Attributes:
-        probe_max_abs_diff: largest difference of log-probabilities (nats) between adapter and base
-            on the probe prompts; None for the untuned base.
+        probe_max_abs_diff: largest difference of log-probabilities (nats) between what answered and
+            the untuned base on the probe prompts; None for the untuned base.
         eval_mode: no module was in training mode.
         linear_class: class name of the first linear layer of the body.
         linear_bits: bits of that layer's stored weights.

@@ -40,6 +40,7 @@ TRAIN = TrainCell(
     seed=3,
     mixture="more-english",
     template_name="mine",
+    options=(("lora_bias", True), ("scale", 0.5)),
     patience=3,
     validation="sha256:22",
     validate_every=40,
@@ -72,9 +73,12 @@ SCORE = ScoreCell("fedcba9876543210", "f1", 2, "mlqa-official:zh")
 
 def test_ids_of_this_version_are_the_golden_ones() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[str(identity.IDENTITY_VERSION)]
+    patient = dataclasses.replace(TRAIN, patience=None, validation=None, validate_every=None)
     bare = dataclasses.replace(EVAL, template=None, template_name=None)
     found = {
-        "train": identity.train_id(TRAIN),
+        "train with early stopping": identity.train_id(TRAIN),
+        "train with options": identity.train_id(patient),
+        "train": identity.train_id(dataclasses.replace(patient, options=None)),
         "eval in a training template": identity.eval_id(EVAL),
         "eval with exemplars of another subset": identity.eval_id(bare),
         "eval": identity.eval_id(dataclasses.replace(bare, exemplar_subset=None)),

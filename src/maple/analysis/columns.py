@@ -37,12 +37,13 @@ _TEXT, _INT, _FLOAT, _BOOL = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 
 _ADAPTER: Columns = (
     Column("base_name", _TEXT, "base model, as the study names it"),
-    Column("method", _TEXT, '"none" for the untuned base, else the PEFT method'),
+    Column("method", _TEXT, '"none" for the untuned base, else the method'),
     Column("source", _TEXT, "training source; null for the untuned base"),
     Column("mixture", _TEXT, "of its languages, by name; null where the study describes none"),
     Column("train_languages", pl.List(pl.String), "keys of the languages trained on"),
     Column("r", _INT, "rank"),
-    Column("lora_alpha", _FLOAT, "scaling numerator of LoRA"),
+    Column("lora_alpha", _FLOAT, "scaling numerator of LoRA and its kin"),
+    Column("learning_rate", _FLOAT, "peak learning rate"),
     Column("train_bits", _INT, "precision of the base while training, bits"),
     Column("seed", _INT, "training seed"),
     Column("train_template", _TEXT, "training template of the rows; null where not trained here"),

@@ -262,6 +262,7 @@ def _adapter(cell: TrainCell) -> Row:
         "train_languages": None if cell.languages is None else list(cell.languages),
         "r": cell.r,
         "lora_alpha": cell.lora_alpha,
+        "learning_rate": cell.learning_rate,
         "train_bits": cell.train_bits,
         "seed": cell.seed,
         "train_template": cell.template_name,

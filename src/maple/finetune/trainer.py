@@ -1,4 +1,4 @@
-"""Training one adapter on a loaded base, from rendered rows to PEFT files."""
+"""Training on a loaded base, from rendered rows to an adapter or a whole model."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
 
-from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from transformers import PreTrainedModel
 
 from maple.errors import ModelError
-from maple.finetune import adapter, checkpoints
+from maple.finetune import checkpoints
 from maple.finetune.encoding import Encoded, encode
 from maple.finetune.fused import fused
 from maple.finetune.loop import Loop, Progress, Validation, arguments
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import attach, put_weights, weights
 from maple.finetune.operations import Operations, ceiling, operations
 from maple.finetune.order import Order, epoch_order
 from maple.finetune.packing import packed
@@ -47,18 +45,18 @@ def train(
     held_out: Mapping[str, Sequence[RenderedRow]] = MappingProxyType({}),
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> TrainOutcome:
-    """Train a LoRA adapter on a loaded base and leave the base as it was.
+    """Train by a cell's method on a loaded base and leave the base as it was.
 
     A run that was killed continues from its last checkpoint in `out`, with the result it would
-    have had: adapter and log are byte-identical on the same machine. Under `accelerate launch`
+    have had: weights and log are byte-identical on the same machine. Under `accelerate launch`
     every process calls this alike; the first one writes.
 
     Args:
         loaded: the base in the cell's precision.
         rows: rendered by the cell's template.
         cell: what to train.
-        out: folder that receives adapter_model.safetensors (float32), adapter_config.json,
-            maple.json and log.jsonl; holds checkpoints/ while training.
+        out: folder that receives adapter_model.safetensors (float32) and adapter_config.json, or
+            the files of a model; maple.json and log.jsonl; holds checkpoints/ while training.
         on_progress: called after each optimiser step with step (from 1), steps, loss (nats per
             labelled token).
         texts: of the cell's template, for readers of maple.json.
@@ -86,28 +84,28 @@ def train(
     steps = math.ceil(settings.epochs * order.steps)
     folder = out / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    adapted = adapter.attach(loaded.model, settings)
+    tuned = attach(loaded, settings)
     try:
-        args = arguments(settings, steps, folder, adapted.device)
-        validation = _validation(loaded, adapted, held_out, cell, languages, steps, execution)
+        args = arguments(settings, steps, folder, tuned.model.device)
+        validation = _validation(loaded, held_out, cell, languages, steps, execution)
         log = StepLog(out / "log.jsonl", args.should_save)
         owner = checkpoints.owner(cell, encoded.content_hash())
         found = checkpoints.latest(folder, owner, log.steps())
-        each = operations(cast(PreTrainedModel, adapted.get_base_model()))
-        rate = ceiling(loaded.compute_dtype, adapted.device)
+        each = operations(tuned.model)
+        rate = ceiling(loaded.compute_dtype, tuned.model.device)
         progress = Progress(owner, found, log, on_progress)
-        with log.appending(found.step if found else 0), _prepared(adapted, settings, execution):
-            model = AnswerLoss(adapted)
+        with log.appending(found.step if found else 0), _prepared(tuned.model, execution):
+            model = AnswerLoss(tuned.model)
             loop = Loop(model, args, encoded.rows, order, progress, validation)
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
         stopping = None if validation is None else validation.stopping
         if stopping is not None:
-            adapter.put_weights(adapted, stopping.best)
+            put_weights(tuned.model, stopping.best)
         seconds = progress.seconds()
-        parameters = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        adapter_bytes = adapter.write_product(adapted, cell, texts, out) if args.should_save else 0
+        parameters = sum(p.numel() for p in tuned.model.parameters() if p.requires_grad)
+        adapter_bytes = tuned.write_product(cell, texts, out) if args.should_save else 0
     finally:
-        adapter.detach(adapted)
+        tuned.detach()
     loop.accelerator.wait_for_everyone()
     if args.should_save:
         shutil.rmtree(folder)
@@ -116,16 +114,12 @@ def train(
 
 
 @contextlib.contextmanager
-def _prepared(adapted: PeftModel, settings: Settings, execution: Execution) -> Iterator[None]:
+def _prepared(model: PreTrainedModel, execution: Execution) -> Iterator[None]:
     """The model as its steps are computed, until the end."""
-    model = cast(PreTrainedModel, adapted.get_base_model())
     if execution.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
-    # PEFT would cast the input of each adapted layer up to the adapter's float32, and autocast
-    # straight back to bfloat16: two passes over all activations, for the same product.
-    autocast = disable_input_dtype_casting(adapted, active=settings.train_bits != 32)
     try:
-        with packed(model), fused(model), autocast:
+        with packed(model), fused(model):
             yield
     finally:
         if execution.gradient_checkpointing:
@@ -134,7 +128,6 @@ def _prepared(adapted: PeftModel, settings: Settings, execution: Execution) -> I
 
 def _validation(
     loaded: Loaded,
-    adapted: PeftModel,
     held_out: Mapping[str, Sequence[RenderedRow]],
     cell: TrainCell,
     languages: Sequence[str],
@@ -152,7 +145,7 @@ def _validation(
     stopping = None
     if cell.patience is not None:
         trained = sorted(held_out.keys() & set(languages)) or sorted(held_out)
-        stopping = EarlyStopping(cell.patience, trained, lambda: adapter.weights(adapted))
+        stopping = EarlyStopping(cell.patience, trained, lambda: weights(loaded.model))
     every = cell.validate_every or execution.validate_every or math.ceil(steps / _VALIDATIONS)
     return Validation(HeldOut(rows, execution.pack_tokens), every, stopping)
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from maple.analysis.estimates import Estimate
 from maple.analysis.results import Result
 from maple.languages import language
-from maple.records import EvalCell, Noise
+from maple.records import EvalCell, Noise, TrainCell
 from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
 
@@ -178,7 +178,20 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
             for bits, engine, dtype in sorted(engines)
         ),
         _sizes(gathered, table),
+        *_trained(gathered, table),
     )
+
+
+def _trained(gathered: Gathered, table: Table) -> list[str]:
+    """What sets the size of the steps of every method, beside the numbers of its ranks."""
+    groups: dict[tuple[object, ...], list[TrainCell]] = {}
+    for line in table.lines:
+        cell = gathered.plan.train[line.train_id]
+        if cell.train_bits is not None:
+            key = cell.method, cell.learning_rate, cell.options
+            groups.setdefault(key, []).append(cell)
+    told = [labels.steps_label(cells) for cells in groups.values()]
+    return [f"trained: {'; '.join(told)}"] if told else []
 
 
 def _shortened(gathered: Gathered, table: Table) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from maple.records import BaseModel, EvalCell, LanguageRows, ScoreCell, TrainCell
 from maple.study.config import Study, TrainSection
 from maple.study.identity import eval_id, score_id, train_id
+from maple.study.methods import METHODS, Method
 
 REFUSE, SHORTEN = "refuse", "shorten"
 """Truncation of an eval cell. Where every prompt fits whole nothing needs to be left out, and
@@ -106,7 +107,7 @@ def train_cells(
     data: Sequence[TrainingData],
     templates: Mapping[tuple[str, str], str],
 ) -> dict[str, TrainCell]:
-    """Every adapter of the study and, where it evaluates, the untuned base (`method = "none"`).
+    """Everything the study trains and, where it evaluates, the untuned base (`method = "none"`).
 
     Args:
         study: the study, canonicalised.
@@ -122,13 +123,14 @@ def train_cells(
         if study.train is None:
             continue
         train = study.train
-        for source, template, method, r, bits, seed in product(
-            data, train.templates, train.methods, train.r, train.train_bits, study.seeds
-        ):
-            cell = _adapter(train, base, source, method, r, bits, seed)
-            hashed = templates[base.identity, template]
-            cell = replace(cell, template=hashed, template_name=template)
-            cells[train_id(cell)] = cell
+        for source, template, name in product(data, train.templates, train.methods):
+            for r, bits, rate, seed in product(
+                train.ranks(name), train.bits(name), train.rates(name), study.seeds
+            ):
+                cell = _tuned(train, base, source, METHODS[name], r, bits, rate, seed)
+                hashed = templates[base.identity, template]
+                cell = replace(cell, template=hashed, template_name=template)
+                cells[train_id(cell)] = cell
     return cells
 
 
@@ -183,37 +185,41 @@ def eval_bits(study: Study, cell: TrainCell) -> tuple[int, ...]:
         return tuple(study.evaluate.eval_bits)
     if cell.train_bits is not None:
         return (cell.train_bits,)
-    return tuple(study.train.train_bits) if study.train else ()
+    return tuple(study.train.all_bits()) if study.train else ()
 
 
-def _adapter(
+def _tuned(
     train: TrainSection,
     base: BaseModel,
     data: TrainingData,
-    method: str,
-    r: int,
+    method: Method,
+    r: int | None,
     bits: int,
+    rate: float,
     seed: int,
 ) -> TrainCell:
+    """A cell in canonical form: what its method does not use is None."""
     targets = train.target_modules
     stops = train.validation if train.validation and train.validation.patience else None
+    named = targets if isinstance(targets, str) else tuple(sorted(targets))
+    stated = train.options.get(method.name, {})
     return TrainCell(
         base_name=base.name,
         base=base.identity,
         tokenizer=base.tokenizer,
-        method=method,
+        method=method.name,
         source=data.source,
         languages=data.languages,
         rows=data.rows,
         data=data.content,
         r=r,
-        lora_alpha=train.alpha(r),
-        lora_dropout=train.lora_dropout,
-        target_modules=targets if isinstance(targets, str) else tuple(sorted(targets)),
+        lora_alpha=train.alpha(r) if r is not None and method.uses("lora_alpha") else None,
+        lora_dropout=train.lora_dropout if method.uses("lora_dropout") else None,
+        target_modules=named if method.uses("target_modules") else None,
         train_bits=bits,
         epochs=train.epochs,
         batch_size=train.batch_size,
-        learning_rate=train.learning_rate,
+        learning_rate=rate,
         scheduler=train.scheduler,
         warmup_ratio=train.warmup_ratio,
         weight_decay=train.weight_decay,
@@ -224,6 +230,7 @@ def _adapter(
         patience=stops.patience if stops else None,
         validation=data.validation if stops else None,
         validate_every=stops.every if stops else None,
+        options=tuple(sorted(stated.items())) or None,
     )
 
 

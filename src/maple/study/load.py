@@ -16,6 +16,7 @@ from maple.study.prompts import KnownTask, bind
 from maple.study.setups import ENGLISH
 from maple.study.sources import bind as bind_sources
 from maple.study.sources import lenders
+from maple.study.training import bind_methods, unanswerable
 
 _NOT_FOREIGN = ("dataset", "metrics", "prompt", "subsets", "setup", "translations", "translated_by")
 """Keys that tasks of lm-evaluation-harness do not take."""
@@ -67,6 +68,8 @@ def validate(
     train = names.train(study.train, catalogue) if study.train else None
     templates.check(study, catalogue.templates, where, names.problems)
     evaluate = study.evaluate
+    if train is not None and evaluate is not None:
+        names.problems += unanswerable(train, evaluate, where)
     if evaluate is not None:
         prompts = bind(evaluate, catalogue.tasks, where, names.start, names.problems)
         tasks = [
@@ -109,6 +112,8 @@ class _Names:
             languages = self._languages(
                 train.languages, "train.languages", available, ", ".join(train.sources)
             )
+        train, wrong = bind_methods(train, self.where)
+        self.problems += wrong
         return train.model_copy(update={"languages": languages, "source": own})
 
     def folder(self, name: str, key: str) -> str:

@@ -12,7 +12,7 @@ from maple import provenance
 from maple.errors import StoreError
 from maple.evaluate.extra import PMI
 from maple.models import files
-from maple.models.adapter_files import WEIGHTS_FILE
+from maple.models.adapter_files import weight_bytes
 from maple.prompts.literals import reviewed
 from maple.protocols import Task
 from maple.records import (
@@ -30,6 +30,7 @@ from maple.store.servecheck import server_notes
 from maple.study.config import Study
 from maple.study.grid import Grid, TrainingData, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
+from maple.study.methods import FULL
 from maple.study.prompts import prompts_of
 from maple.study.templates import templates_of
 from maple.sweep.added import beside, language_checks
@@ -226,7 +227,8 @@ class Todo:
     def units(self, skip: Collection[str]) -> list[Unit]:
         """The pending cells as units, one a base and precision, ready to run in this order.
 
-        A cell evaluated at other bits than its adapter is trained at comes after that training.
+        A base that was finetuned in full is a base of its own to its eval cells. A cell evaluated
+        at other bits than its adapter is trained at comes after that training.
 
         Args:
             skip: ids of cells to leave out (failed in this sweep, or held by somebody else);
@@ -247,14 +249,14 @@ class Todo:
     def _group(self, train: list[TrainWork], evals: list[EvalWork]) -> Iterator[Unit]:
         cells = self._plan.grid.train
         keyed = [
-            *((work.cell.base, work.cell.train_bits or 0, 0, work) for work in train),
-            *((cells[w.cell.train_id].base, w.cell.eval_bits, 1, w) for w in evals),
+            *((work.cell.base, work.cell.train_bits or 0, "", 0, work) for work in train),
+            *((cells[w.cell.train_id].base, w.cell.eval_bits, self._tuned(w), 1, w) for w in evals),
         ]
         bases = {base.identity: base for base in self._plan.checked.bases}
         order = {identity: index for index, identity in enumerate(bases)}
-        keyed.sort(key=lambda key: (order[key[0]], key[1], key[2]))
-        for (identity, bits), group in groupby(keyed, key=lambda key: (key[0], key[1])):
-            work = [key[3] for key in group]
+        keyed.sort(key=lambda key: (order[key[0]], *key[1:4]))
+        for (identity, bits, tuned), group in groupby(keyed, key=lambda key: key[:3]):
+            work = [key[4] for key in group]
             answering = [item for item in work if isinstance(item, EvalWork)]
             yield Unit(
                 base=bases[identity],
@@ -265,7 +267,13 @@ class Todo:
                 server=self._server(),
                 prompts=prompts_of(self._plan.checked.study.evaluate),
                 templates=templates_of(self._plan.checked.study),
+                tuned=tuned or None,
             )
+
+    def _tuned(self, work: EvalWork) -> str:
+        """The train cell that made the base of an eval cell; "" where it was not tuned in full."""
+        train_id = work.cell.train_id
+        return train_id if self._plan.grid.train[train_id].method == FULL else ""
 
     def _server(self) -> Server | None:
         """The server that all eval cells of the study go to, if it has one."""
@@ -317,6 +325,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
             "method": cell.method,
             "r": cell.r,
             "lora_alpha": cell.lora_alpha,
+            "learning_rate": cell.learning_rate,
             "bits": cell.train_bits,
             "source": cell.source,
             "mixture": cell.mixture,
@@ -395,15 +404,12 @@ def is_answered(
 
 
 def is_trained(store: Store, train_id: str) -> bool:
-    """Whether a train cell is done and its adapter is there, as long as it was."""
+    """Whether a train cell is done and its weights are there, as long as they were."""
     record = store.train_record(train_id)
     if record is None or not is_done(record):
         return False
-    try:
-        size = (store.train_folder(train_id) / WEIGHTS_FILE).stat().st_size
-    except OSError:
-        return False
-    return record.outcome is None or size == record.outcome.adapter_bytes
+    size = weight_bytes(store.train_folder(train_id))
+    return size > 0 and (record.outcome is None or size == record.outcome.adapter_bytes)
 
 
 def is_done(record: Record | None, items: int = 0) -> bool:

@@ -16,13 +16,14 @@ from maple.evaluate import invariance
 from maple.evaluate.fitting import Fitted, Measure, fit
 from maple.evaluate.responses import Asked, Part, answer, ask, neutral
 from maple.evaluate.sizes import prompt_sizes
-from maple.models.adapter_files import check_adapter
+from maple.models.adapter_files import check_adapter, check_origin
 from maple.models.files import SCRIPTED
 from maple.models.server_api import SPARE
 from maple.models.templates import Template, Templates
 from maple.models.window import window
 from maple.protocols import LanguageModel
 from maple.records import (
+    BaseModel,
     ChoiceResponse,
     Cost,
     EvalCell,
@@ -281,6 +282,9 @@ class _Worker:
         if work.adapter is None:
             return None
         folder = self._store.train_folder(work.adapter)
+        if self._base.is_tuned:
+            check_origin(folder, self._unit.base)
+            return None
         check_adapter(folder, self._unit.base)
         return folder
 
@@ -392,6 +396,15 @@ class _Base:
         self._here = _Once(self._load, emit, about)
         self._there = _Once(self._connect, emit, {**about, "server": server})
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether a model that was finetuned in full answers. A scripted one has adapters only."""
+        return self._unit.tuned is not None and not self._scripted
+
+    def _tuned(self) -> BaseModel:
+        folder = Store(Path(self._unit.store)).train_folder(self._unit.tuned or "")
+        return dataclasses.replace(self._unit.base, path=str(folder))
+
     def ensure_trainable(self) -> float:
         """Have the base in memory; the seconds that took.
 
@@ -460,7 +473,13 @@ class _Base:
         if self._unit.server is None:
             from maple.models.engine import TransformersModel
 
-            self._engine = self._model = TransformersModel(self._loaded)
+            self._engine = TransformersModel(self._loaded)
+            if self.is_tuned:
+                # One after the other: only what the base says to the probes is kept of it.
+                untuned, self._engine, self._loaded = self._engine.probe(), None, None
+                self._loaded = load(self._tuned(), self._unit.bits)
+                self._engine = TransformersModel(self._loaded, untuned)
+            self._model = self._engine
 
     def _connect(self) -> None:
         from maple.models.server import ServerModel
