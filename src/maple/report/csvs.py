@@ -58,6 +58,7 @@ def tables(gathered: Gathered) -> dict[str, bytes]:
         "deltas": estimates.filter(pl.col("delta").is_not_null()).select(*_IDENTITY, *_DELTAS),
         "macros": _macros(gathered),
         "training": gathered.training,
+        "training_data": gathered.training_data,
         "curves": gathered.curves,
         "answers": gathered.answers,
         "choices": gathered.choices,

@@ -121,7 +121,8 @@ def spread(values: list[int]) -> str:
 def _origin(cell: TrainCell) -> list[str]:
     if cell.method in {"none", "adapter"}:
         return []
-    return [*([cell.source] if cell.source else []), f"seed {cell.seed}"]
+    origin = [name for name in (cell.source, cell.mixture) if name]
+    return [*origin, f"seed {cell.seed}"]
 
 
 def _rounded(value: float) -> float:
