@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from maple.data.reading import Snapshot, current
 from maple.data.release import read_member, read_rows
 from maple.data.rows import Row
-from maple.errors import DataError
+from maple.errors import DataError, DataOutOfReachError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -135,6 +135,8 @@ class HubDataset:
         return now.snapshots[key]
 
     def _ask(self, revision: str, pin: str | None) -> Snapshot:
+        if current().lost:
+            raise DataOutOfReachError(f"{self._where(revision)}: {current().lost}", _HINT)
         try:
             info = _api().dataset_info(self.repo, revision=pin or revision, timeout=30)
         except _errors() as error:
@@ -184,21 +186,37 @@ class HubDataset:
             )
         status = getattr(getattr(error, "response", None), "status_code", None)
         lost = "the connection to the hub failed or was lost"
-        reasons: Sequence[tuple[type[Exception], str]] = (
-            (errors.GatedRepoError, "its owner must grant access first (huggingface.co, log in)"),
-            (errors.RepositoryNotFoundError, "no such dataset, or it is private"),
-            (errors.RevisionNotFoundError, "no such revision"),
-            (errors.EntryNotFoundError, "the file is missing or could not be fetched"),
-            (errors.HfHubHTTPError, f"the hub answered with an error (status {status})"),
-            (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set"),
-            (errors.HFValidationError, "not the name of a dataset"),
-            (ConnectionError, lost),
-            (TimeoutError, lost),
-            (OSError, _on_disk(error)),
+        reasons: Sequence[tuple[type[Exception], str, type[DataError]]] = (
+            (
+                errors.GatedRepoError,
+                "its owner must grant access first (huggingface.co, log in)",
+                DataOutOfReachError,
+            ),
+            (errors.RepositoryNotFoundError, "no such dataset, or it is private", DataError),
+            (errors.RevisionNotFoundError, "no such revision", DataError),
+            (errors.LocalEntryNotFoundError, lost, DataOutOfReachError),
+            (errors.EntryNotFoundError, "the file is missing or could not be fetched", DataError),
+            (
+                errors.HfHubHTTPError,
+                f"the hub answered with an error (status {status})",
+                DataOutOfReachError,
+            ),
+            (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set", DataOutOfReachError),
+            (errors.HFValidationError, "not the name of a dataset", DataError),
+            (ConnectionError, lost, DataOutOfReachError),
+            (TimeoutError, lost, DataOutOfReachError),
+            (OSError, _on_disk(error), DataError),
         )
-        reason = next((text for kind, text in reasons if isinstance(error, kind)), lost)
-        where = f"hub dataset {self.repo} at {revision}" + (f", {file}" if file else "")
-        return DataError(f"{where}: {reason} ({type(error).__name__})", _HINT)
+        found = ((text, kind) for of, text, kind in reasons if isinstance(error, of))
+        reason, kind = next(found, (lost, DataOutOfReachError))
+        reason = f"{reason} ({type(error).__name__})"
+        if kind is DataOutOfReachError and status is None:
+            # The next one would be waited for as long, and there may be a hundred of them.
+            current().lost = reason
+        return kind(f"{self._where(revision, file)}: {reason}", _HINT)
+
+    def _where(self, revision: str, file: str = "") -> str:
+        return f"hub dataset {self.repo} at {revision}" + (f", {file}" if file else "")
 
 
 def _api() -> HfApi:

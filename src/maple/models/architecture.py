@@ -123,9 +123,9 @@ def of_config(config: Mapping[str, object]) -> Architecture | None:
     }
     if stated["head_dim"] is None and isinstance(hidden, int) and isinstance(heads, int):
         stated["head_dim"] = hidden // heads
-    numbers = {name: value for name, value in stated.items() if type(value) is int and value > 0}
-    if len(numbers) < len(stated):
+    if any(type(value) is not int or value < 1 for value in stated.values()):
         return None
+    numbers: dict[str, Any] = stated
     # transformers leaves out what is its default: tied in Gemma's family, untied in the others.
     default = str(text["model_type"]).startswith("gemma")
     tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings", default))

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from maple.errors import ModelError
+from maple.errors import ModelError, ModelOutOfReachError
 from maple.models.hashing import TOKENIZER_FILES
 
 # The base of the transport library's errors; the library itself (httpx, httpx2) changes with the
@@ -41,7 +41,8 @@ def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
         The folder and the commit (40 hexadecimal digits).
 
     Raises:
-        ModelError: unknown, gated or unreachable; tokens are never part of the message.
+        ModelOutOfReachError: gated or unreachable.
+        ModelError: unknown, or files that cannot be kept; tokens are never part of the message.
     """
     try:
         if constants.HF_HUB_OFFLINE:
@@ -64,7 +65,7 @@ def _explained(hub_id: str, revision: str | None, error: Exception) -> ModelErro
     """The library's error in one sentence; its own text may quote headers, so it is left out."""
     where = f"base model {hub_id!r}"
     if isinstance(error, GatedRepoError):
-        return ModelError(
+        return ModelOutOfReachError(
             f"{where}: access is restricted by its owner",
             f"accept its terms at {constants.ENDPOINT}/{hub_id} and run `hf auth login`",
         )
@@ -76,7 +77,7 @@ def _explained(hub_id: str, revision: str | None, error: Exception) -> ModelErro
             "check the spelling; for a private model run `hf auth login`",
         )
     if constants.HF_HUB_OFFLINE:
-        return ModelError(
+        return ModelOutOfReachError(
             f"{where}: not in the local cache, and HF_HUB_OFFLINE is set",
             "unset HF_HUB_OFFLINE, or download it where there is a network",
         )
@@ -85,7 +86,7 @@ def _explained(hub_id: str, revision: str | None, error: Exception) -> ModelErro
     if isinstance(error, _UNREACHABLE):
         status = getattr(getattr(error, "response", None), "status_code", None)
         reason = f"answered {status}" if status else "cannot be reached"
-        return ModelError(
+        return ModelOutOfReachError(
             f"{where}: {constants.ENDPOINT} {reason}",
             "check the network; HF_HUB_OFFLINE=1 takes a snapshot already in the cache, "
             "demo:gemma-3-270m and local folders need no network",

@@ -12,7 +12,15 @@ from pathlib import Path
 from maple.data.mixtures import characters
 from maple.data.pulled import opened
 from maple.data.reading import Reading
-from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
+from maple.errors import (
+    DataError,
+    MapleError,
+    ModelError,
+    OutOfReachError,
+    StoreError,
+    StudyError,
+    nearest,
+)
 from maple.models import files
 from maple.models.adapter_files import module_shapes
 from maple.models.window import Window, window
@@ -27,17 +35,11 @@ from maple.study.config import (
 from maple.study.grid import Engine, Subset
 from maple.study.identity import content_hash
 from maple.sweep.asked import Asked
+from maple.sweep.costs import ADAPTER_COPIES, BYTES_PER_ANSWER, BYTES_PER_CELL
 from maple.sweep.drawing import Drawn, draw
 from maple.sweep.lint import Linted, of_study
 
-# A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics;
-# each cell is half a dozen small files, which take whole disk blocks.
-_BYTES_PER_ANSWER = 300
-_BYTES_PER_CELL = 50_000
 _REPORT_BYTES = 2_000_000
-_ADAPTER_COPIES = 7
-"""Adapter in float32 once finished; while training two checkpoints, each with Adam's moments."""
-
 
 _DATASET = "dataset:"
 """Prefix of the names of hub datasets among the locks, which hold base models, too."""
@@ -60,6 +62,28 @@ class Checked:
     shortened: Mapping[tuple[str, Subset], int]
 
 
+class NotAtHandError(StudyError):
+    """Nothing is wrong with a study, as far as it could be checked without what is out of reach.
+
+    Attributes:
+        reasons: what is out of reach and why, each once.
+        bases, drawn, asked: what is at hand.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[MapleError],
+        bases: Sequence[BaseModel],
+        drawn: Sequence[Drawn],
+        asked: Sequence[Asked],
+    ) -> None:
+        whole = StudyError.of(problems)
+        super().__init__(whole.what, whole.hint)
+        found = (one.reason for one in problems if isinstance(one, OutOfReachError))
+        self.reasons = tuple(dict.fromkeys(found))
+        self.bases, self.drawn, self.asked = tuple(bases), tuple(drawn), tuple(asked)
+
+
 def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checked:
     """Resolve models, read data, lint prompts, self-test metrics.
 
@@ -69,6 +93,7 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
         locks: identities of bases and commits of datasets, where an earlier plan has fixed them.
 
     Raises:
+        NotAtHandError: the only problems are things out of reach.
         StudyError: every problem found, at once.
     """
     problems: list[MapleError] = []
@@ -91,6 +116,8 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     problems += _violations(linted)
     asked = tuple(one.asked for one in linted if one.asked is not None)
     problems += _unanswerable(bases, asked)
+    if problems and all(isinstance(problem, OutOfReachError) for problem in problems):
+        raise NotAtHandError(problems, bases, drawn, asked)
     if problems:
         raise StudyError.of(problems)
     identities = {base.name: base.identity for base in bases}
@@ -186,9 +213,9 @@ def check_space(
     paths = {base.identity: base.path for base in checked.bases}
     items = {asked.subset.items: len(asked.items) for asked in checked.asked}
     adapters = [_adapter_bytes(paths[cell.base], cell) for cell in train]
-    needed = _REPORT_BYTES + sum(adapters) + max(adapters, default=0) * (_ADAPTER_COPIES - 1)
+    needed = _REPORT_BYTES + sum(adapters) + max(adapters, default=0) * (ADAPTER_COPIES - 1)
     for cell in evals:
-        needed += _BYTES_PER_CELL + _BYTES_PER_ANSWER * items[cell.items]
+        needed += BYTES_PER_CELL + BYTES_PER_ANSWER * items[cell.items]
     contents: list[Drawn | Asked] = [*checked.drawn, *checked.asked]
     needed += sum(map(_content_bytes, contents))
     free = shutil.disk_usage(parent).free
@@ -209,7 +236,7 @@ def _bases(study: Study, locks: Mapping[str, str], problems: list[MapleError]) -
             check_server(base, study)
             bases.append(base)
         except MapleError as error:
-            problems.append(MapleError(f"base.models[{index}]: {error.what}", error.hint))
+            problems.append(error.at(f"base.models[{index}]"))
     return bases
 
 

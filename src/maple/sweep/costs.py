@@ -1,8 +1,8 @@
 """What training and answering cost, from the shape of a base: formulas, no measurement.
 
-Sizes in bytes, 1 GB = 10^9 bytes; operations count an addition and a multiplication as two. Letters:
-H hidden width, I intermediate width, Q width of all queries, K width of all keys, L layers, V words
-of the vocabulary, r rank, T tokens.
+Sizes are in bytes, 1 GB is 10^9 of them; an addition and a multiplication are two operations.
+Letters: H hidden width, I intermediate width, Q width of all queries, K of all keys, V words of the
+vocabulary, r rank, T tokens of a row.
 """
 
 from __future__ import annotations
@@ -43,26 +43,25 @@ class Card:
     """A GPU.
 
     Attributes:
-        memory: bytes, as the name says it; a little less than what the card has.
         peak: operations a second in bfloat16 with float32 sums, dense, by its data sheet.
     """
 
     name: str
-    memory: int
     peak: float
 
 
 CARDS = (
     # NVIDIA L4 data sheet: 242 TFLOPS with sparsity, half of it without
-    Card("L4 24 GB", 24 * 10**9, 121e12),
+    Card("L4", 121e12),
     # NVIDIA Ada architecture white paper, table of the RTX 4090
-    Card("RTX 4090 24 GB", 24 * 10**9, 165.2e12),
-    # NVIDIA A100 data sheet; both sizes compute alike
-    Card("A100 40 GB", 40 * 10**9, 312e12),
-    Card("A100 80 GB", 80 * 10**9, 312e12),
+    Card("RTX 4090", 165.2e12),
+    # NVIDIA A100 data sheet; the cards of 40 and of 80 GB compute alike
+    Card("A100", 312e12),
 )
 
 MEMORIES = (24 * 10**9, 40 * 10**9, 80 * 10**9)
+"""Bytes of common cards by their names: an L4 or RTX 4090, and the two A100. They have a little
+more."""
 
 SHARES = {4: 0.30, 8: 0.15, 16: 0.40, 32: 0.05}
 """Assumed share of a card's peak that training and reading prompts reach, by bits: 16 as well-kept
@@ -204,7 +203,7 @@ def training_operations(
     """Operations of training on `tokens` tokens without gradient checkpointing.
 
     Frozen matrices: 2 a weight forward, 2 backward (no gradient of the weights); LoRA's: 2 and 4;
-    causal attention over half a row on average: 4 Q T/2 a layer forward, twice that backward; the
+    causal attention over half a row on average: 4 Q T / 2 a layer forward, twice that backward; the
     head: two products with V x H for each labelled token, its gradient taken at once.
 
     Args:

@@ -1,0 +1,177 @@
+"""What a study does, in rows and items: from what was read, or from the releases' known sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from maple.data.shares import ENGLISH, divide, most, shares
+from maple.data.sizes import known
+from maple.data.sources import Source
+from maple.errors import DataError
+from maple.records import Example, InstructionRow, Mixture
+from maple.study.config import FOREIGN, Study, TrainSection
+from maple.study.grid import TrainingData
+from maple.sweep.asked import Asked
+from maple.sweep.drawing import Drawn, languages_of, sources_by_name
+from maple.sweep.lengths import COUNTED
+from maple.tasks import TASKS
+
+Texts = tuple[tuple[str, str], ...]
+"""Prompts with their answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Training data of one source and mixture.
+
+    Attributes:
+        release: name of the source whose files these are.
+        by_language: how many; None for a language whose size is unknown.
+        read: they were drawn and counted; else these are the releases' sizes, rows without an
+            output among them.
+        texts: some of the rows of each language, where they were read.
+    """
+
+    data: TrainingData
+    release: str
+    by_language: Mapping[str, int | None]
+    read: bool
+    texts: Mapping[str, Texts]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """One subset of a task under one prompt.
+
+    Attributes:
+        items: asked under the limit; None where unknown.
+        writes: answers are written; else choices are read.
+        texts: some of the items, where they were read.
+    """
+
+    task: str
+    subset: str
+    language: str
+    items: int | None
+    n_shot: int
+    writes: bool
+    texts: Texts
+
+
+def rows_of(study: Study, drawn: Sequence[Drawn]) -> list[Rows]:
+    """All training data of a study, whether they could be drawn or not."""
+    if study.train is None:
+        return []
+    sources = sources_by_name(study.train)
+    read = {(one.data.source, one.data.mixture): one for one in drawn}
+    found = []
+    for name in study.train.sources:
+        release = sources[name].part_of or name
+        for mixture in study.train.mixtures():
+            here = read.get((name, mixture.name))
+            if here is not None:
+                counts = {line.language: line.rows for line in here.data.table}
+                found.append(Rows(here.data, release, counts, True, _row_texts(here.rows)))
+                continue
+            sizes = _expected(study.train, sources[name], mixture)
+            total = sum(size or 0 for size in sizes.values())
+            # Its content is not known: a name that no other data have stands for the hash.
+            content = f"{name}/{mixture.name}"
+            data = TrainingData(name, tuple(sizes), total, content, mixture.name)
+            found.append(Rows(data, release, sizes, False, {}))
+    return found
+
+
+def items_of(study: Study, asked: Sequence[Asked], limit: int | None) -> list[Items]:
+    """All subsets that a study asks, whether they could be read or not."""
+    if study.evaluate is None:
+        return []
+    limit = limit or study.evaluate.limit
+    read = {_key(one): one for one in asked}
+    found = []
+    for section in study.evaluate.task:
+        if section.name.startswith(FOREIGN):
+            continue
+        task = TASKS[section.name]
+        for name in section.subsets:
+            key = (section.name, section.dataset, name, section.prompt, section.n_shot)
+            here = read.pop(key, None)
+            items = known(section.name, section.dataset, name).items
+            if here is not None:
+                items = len(here.items)
+            texts = () if here is None else _item_texts(here)
+            writes = task.max_new_tokens is not None
+            asks = _least(items, limit)
+            language = task.language(name)
+            found.append(Items(task.name, name, language, asks, section.n_shot, writes, texts))
+    # Those of lm-evaluation-harness, and translated items, name their subsets only when read.
+    for one in read.values():
+        subset, task = one.subset, one.task
+        writes = task.max_new_tokens is not None
+        language = task.language(subset.subset)
+        asks = _least(len(one.items), limit)
+        texts = _item_texts(one)
+        found.append(Items(task.name, subset.subset, language, asks, subset.n_shot, writes, texts))
+    return found
+
+
+def _least(items: int | None, limit: int | None) -> int | None:
+    return items if items is None or limit is None else min(items, limit)
+
+
+def _key(one: Asked) -> tuple[str, str, str, str, int]:
+    subset = one.subset
+    return subset.task, subset.dataset, subset.subset, subset.prompt, subset.n_shot
+
+
+def _expected(train: TrainSection, source: Source, mixture: Mixture) -> dict[str, int | None]:
+    """Rows by language as `data.mixtures.select` would divide what the release has."""
+    keys = [key for key in languages_of(train, source) if mixture.english is None or key != ENGLISH]
+    if mixture.english:
+        keys.append(ENGLISH)
+    release = source.part_of or source.name
+    held_out = train.validation.rows if train.validation is not None else 0
+    sizes = {key: known(release, "release", key).items for key in sorted(keys)}
+    available = {key: size - held_out for key, size in sizes.items() if size is not None}
+    total = mixture.rows
+    if total is None and source.rows_each is not None:
+        total = source.rows_each * len(keys)
+    if len(available) < len(sizes):
+        even = mixture.weights == "uniform" and not mixture.classes and mixture.english is None
+        if total is None or not even:
+            return dict.fromkeys(sizes)
+        available = dict.fromkeys(sizes, total)
+    if (
+        total is None
+        and mixture.weights == "uniform"
+        and not mixture.classes
+        and not mixture.english
+    ):
+        return dict(available)
+    try:
+        shared = shares(mixture, available)
+    except DataError:
+        return dict.fromkeys(sizes)
+    return dict(divide(shared, total or most(shared, available)))
+
+
+def _row_texts(rows: Sequence[InstructionRow]) -> dict[str, Texts]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        of_language = found.setdefault(row.language, [])
+        if len(of_language) < COUNTED:
+            earlier = [text for _, text in row.turns]
+            of_language.append(("\n".join([*earlier, row.instruction, row.input]), row.output))
+    return {language: tuple(texts) for language, texts in found.items()}
+
+
+def _item_texts(one: Asked) -> Texts:
+    return tuple(_texts(one, item) for item in one.items[:COUNTED])
+
+
+def _texts(one: Asked, item: Example) -> tuple[str, str]:
+    prompted = one.task.render(item, one.subset.subset, one.subset.prompt)
+    if one.task.max_new_tokens is None:
+        return prompted.text, "".join(prompted.answers)
+    return prompted.text, item.golds[0] if item.golds else ""
