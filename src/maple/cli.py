@@ -752,7 +752,7 @@ def _show_plan(found: dict[str, Any]) -> None:
         rows = [["–" if one is None else str(one) for one in row.values()] for row in known]
         _print_table(title, list(known[0]) if rows else [], rows)
     stdout.print(found["total"], markup=False)
-    for view in views(found["cost"]):
+    for view in views(found["cost"], shape=found["train"] is None):
         _print_table(view.title, view.columns, view.rows)
     for line in (*found["cost"]["assumed"], *found["cost"]["left out"]):
         stdout.print(line, markup=False)

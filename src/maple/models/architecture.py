@@ -76,6 +76,11 @@ class Architecture:
         }
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules that an adapter can sit on."""
+        return (*self.linears, "lm_head", "embed_tokens")
+
+    @property
     def linear_parameters(self) -> int:
         """Weights of the layers' matrices: what is quantised, and what a token goes through."""
         return self.layers * sum(rows * columns for rows, columns in self.linears.values())

@@ -23,12 +23,12 @@ _TransportError: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-def
 
 _UNREACHABLE = (_TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
 
-_WANTED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 # Never *.bin, *.pt or *.py: pickles and remote code stay on the hub.
-_PATTERNS = [*_WANTED, *TOKENIZER_FILES]
+_PATTERNS = ("config.json", "generation_config.json", *TOKENIZER_FILES)
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
-def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
+def snapshot(hub_id: str, revision: str | None, *, weights: bool = True) -> tuple[Path, str]:
     """The files of a hub model at one commit, downloaded into the hub's cache.
 
     Offline (HF_HUB_OFFLINE) the cached snapshot is taken. HF_ENDPOINT is honoured.
@@ -36,6 +36,7 @@ def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
     Args:
         hub_id: "org/name".
         revision: branch, tag or commit; None for the default branch.
+        weights: them, too; a plan does without.
 
     Returns:
         The folder and the commit (40 hexadecimal digits).
@@ -44,18 +45,19 @@ def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
         ModelOutOfReachError: gated or unreachable.
         ModelError: unknown, or files that cannot be kept; tokens are never part of the message.
     """
+    patterns = [*_PATTERNS, *(_WEIGHTS if weights else ())]
     try:
         if constants.HF_HUB_OFFLINE:
             folder = Path(
                 snapshot_download(
-                    hub_id, revision=revision, allow_patterns=_PATTERNS, local_files_only=True
+                    hub_id, revision=revision, allow_patterns=patterns, local_files_only=True
                 )
             )
         else:
             # Asked first, because without a network the download would quietly fall back on the
             # cache. The branch's name is passed on, so that the cache knows it when offline.
             HfApi().model_info(hub_id, revision=revision)
-            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS))
+            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except (_TransportError, HFValidationError, OSError) as error:
         raise _explained(hub_id, revision, error) from None
     return folder, folder.name  # the cache names snapshots by their commit

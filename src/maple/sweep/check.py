@@ -21,7 +21,7 @@ from maple.errors import (
     StudyError,
     nearest,
 )
-from maple.models import files
+from maple.models import architecture, files
 from maple.models.adapter_files import module_shapes
 from maple.models.window import Window, window
 from maple.prompts import training
@@ -84,20 +84,23 @@ class NotAtHandError(StudyError):
         self.bases, self.drawn, self.asked = tuple(bases), tuple(drawn), tuple(asked)
 
 
-def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checked:
+def check(
+    study: Study, folder: Path | None, locks: Mapping[str, str], *, weights: bool = True
+) -> Checked:
     """Resolve models, read data, lint prompts, self-test metrics.
 
     Args:
         study: canonicalised by `study.load`.
         folder: release files, or what `maple data pull` made; None to read from the hub.
         locks: identities of bases and commits of datasets, where an earlier plan has fixed them.
+        weights: those of hub models are fetched, too.
 
     Raises:
         NotAtHandError: the only problems are things out of reach.
         StudyError: every problem found, at once.
     """
     problems: list[MapleError] = []
-    bases = _bases(study, locks, problems)
+    bases = _bases(study, locks, problems, weights=weights)
     drawn: list[Drawn] = []
     linted: list[Linted] = []
     datasets: Mapping[str, str] = {}
@@ -139,7 +142,7 @@ def lint(study: Study, folder: Path | None) -> list[Linted]:
     if study.evaluate is None:
         raise StudyError(f"{study.name}: has no [evaluate], so there is no prompt to look at")
     problems: list[MapleError] = []
-    windows = _windows(_bases(study, {}, problems), study, problems)
+    windows = _windows(_bases(study, {}, problems, weights=False), study, problems)
     if folder is not None and not folder.is_dir():
         problems.append(DataError(f"--data {folder}: no such folder"))
     if problems:
@@ -227,11 +230,13 @@ def check_space(
         )
 
 
-def _bases(study: Study, locks: Mapping[str, str], problems: list[MapleError]) -> list[BaseModel]:
+def _bases(
+    study: Study, locks: Mapping[str, str], problems: list[MapleError], *, weights: bool
+) -> list[BaseModel]:
     bases: list[BaseModel] = []
     for index, name in enumerate(study.base.models):
         try:
-            base = _locked(name, _commit(locks.get(name)))
+            base = _locked(name, _commit(locks.get(name)), weights=weights)
             _check_targets(base, study.train)
             check_server(base, study)
             bases.append(base)
@@ -244,20 +249,27 @@ def _check_targets(base: BaseModel, train: TrainSection | None) -> None:
     """Raises ModelError if a listed target module is in none of the base's layers."""
     if train is None or not base.path or isinstance(train.target_modules, str):
         return
-    modules = module_shapes(Path(base.path))
+    modules = _modules(base)
     for target in train.target_modules:
-        if not any(f".{module}".endswith(f".{target}") for module in modules):
+        if modules and not any(f".{module}".endswith(f".{target}") for module in modules):
             names = {module.split(".")[-1] for module in modules}
             raise ModelError(
                 f"{base.name}: train.target_modules: no module {target!r}", nearest(target, names)
             )
 
 
-def _locked(name: str, commit: str | None) -> BaseModel:
+def _modules(base: BaseModel) -> Sequence[str]:
+    """Names of a base's modules, by its weights or, without them, its configuration."""
+    found = tuple(module_shapes(Path(base.path)))
+    shape = None if found else architecture.of_base(base)
+    return found if shape is None else shape.modules
+
+
+def _locked(name: str, commit: str | None, *, weights: bool) -> BaseModel:
     """The base of a name, at the commit that an earlier plan found for it."""
     if commit is None:
-        return files.resolve(name)
-    at_commit = files.resolve(f"{name.partition('@')[0]}@{commit}")
+        return files.resolve(name, weights=weights)
+    at_commit = files.resolve(f"{name.partition('@')[0]}@{commit}", weights=weights)
     return dataclasses.replace(at_commit, name=name)
 
 

@@ -18,11 +18,16 @@ class View:
     rows: Sequence[Sequence[str]]
 
 
-def views(cost: Mapping[str, Any]) -> Iterator[View]:
-    """The tables of what `estimate.estimate` returned."""
-    yield _rows(cost["rows"])
+def views(cost: Mapping[str, Any], *, shape: bool) -> Iterator[View]:
+    """The tables of what `estimate.estimate` returned.
+
+    Args:
+        shape: rows and items, too; a plan whose cells are shown has told of them.
+    """
+    if shape:
+        yield _rows(cost["rows"])
+        yield _plain("evaluation", cost["tasks"])
     yield _plain("tokens of one adapter, estimated", cost["tokens"])
-    yield _plain("evaluation", cost["tasks"])
     yield _compute(cost["compute"])
     yield _memory(cost["memory"])
     shown = {name: gigabytes(size) for name, size in cost["disk"].items()}
@@ -31,7 +36,7 @@ def views(cost: Mapping[str, Any]) -> Iterator[View]:
 
 def gigabytes(count: float) -> str:
     """In GB of 10^9 bytes."""
-    return f"{count / 1e9:,.2f}" if count < 1e10 else f"{count / 1e9:,.1f}"
+    return _figure(count / 1e9)
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> View:
@@ -62,9 +67,9 @@ def _compute(rows: Sequence[Mapping[str, Any]]) -> View:
             row["base"] or "",
             "" if row["bits"] is None else str(row["bits"]),
             _count(row["cells"]),
-            f"{row['tokens'] / 1e6:,.1f}",
-            f"{row['operations'] / 1e15:,.1f}",
-            *(f"{row['hours'][card.name]:,.1f}" for card in CARDS),
+            _figure(row["tokens"] / 1e6),
+            _figure(row["operations"] / 1e15),
+            *(_figure(row["hours"][card.name]) for card in CARDS),
         ]
         for row in rows
     ]
@@ -98,6 +103,11 @@ def _fits(rows: int, checkpointed: int) -> str:
     if not checkpointed:
         return "does not fit"
     return f"fits: {rows:,} ({checkpointed:,})" if rows else f"fits: – ({checkpointed:,})"
+
+
+def _figure(value: float) -> str:
+    """Three digits of an estimate, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _count(value: object) -> str:

@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from maple.models import architecture, counting
 from maple.models.architecture import Architecture
-from maple.records import BaseModel, TrainCell
+from maple.records import TrainCell
 from maple.study.config import Study
 from maple.study.grid import eval_bits
 from maple.sweep import costs, lengths
 from maple.sweep.costs import CARDS, MEMORIES, SHARES, WRITING_SHARES, Tuning
-from maple.sweep.lengths import Counter, Length
-from maple.sweep.workload import Items, Rows
+from maple.sweep.lengths import Length
+from maple.sweep.workload import Base, Items, Rows
 
 _LIKE_LORA = ("lora", "rslora", "dora", "pissa", "olora")
 """Methods whose parameters are LoRA's, give or take a vector a matrix."""
@@ -74,48 +73,6 @@ class Sum:
             costs.hours(count, card, share)
             for count, share in zip(self.operations, shares, strict=True)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """A base model as far as its costs go.
-
-    Attributes:
-        shape: None where it is not known, or of another kind.
-        count: its tokenizer, where that is here.
-    """
-
-    name: str
-    shape: Architecture | None
-    count: Counter | None
-
-    def row(self, rows: Rows, language: str) -> Length:
-        """Tokens of a row of a language."""
-        if self.count is not None and rows.texts.get(language):
-            return lengths.counted(self.count, rows.texts[language], template=True)
-        return lengths.of_row(rows.release, language, self.tokenizer)
-
-    def item(self, items: Items) -> Length | None:
-        """Tokens of an item of a subset; None for tasks whose items nobody has measured."""
-        if self.count is not None and items.texts:
-            return lengths.counted(self.count, items.texts)
-        return lengths.of_item(items.task, items.language, self.tokenizer)
-
-    @property
-    def tokenizer(self) -> str:
-        """Name of its measured tokenizer; "" for none."""
-        return "" if self.shape is None else self.shape.tokenizer
-
-
-def base_of(name: str, found: BaseModel | None) -> Base:
-    """A base of a study.
-
-    Args:
-        found: its files; None where they are not at hand.
-    """
-    if found is None:
-        return Base(name, architecture.known(name), None)
-    return Base(name, architecture.of_base(found), counting.counter(found))
 
 
 def estimate(

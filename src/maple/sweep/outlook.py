@@ -20,9 +20,9 @@ from maple.study.grid import train_cells
 from maple.sweep.asked import Asked
 from maple.sweep.check import NotAtHandError, template_hash
 from maple.sweep.drawing import Drawn
-from maple.sweep.estimate import base_of, estimate
+from maple.sweep.estimate import estimate
 from maple.sweep.plan import describe, make
-from maple.sweep.workload import items_of, rows_of
+from maple.sweep.workload import base_of, items_of, rows_of
 
 UNCHECKED = (
     "So cells have no ids yet, and nobody has looked whether these exist, and whether their "
@@ -35,7 +35,7 @@ def outlook(study: Study, folder: Path | None, limit: int | None, store: Store) 
     """A plan with its cost.
 
     Args:
-        study, folder, limit, store: as for `plan.make`.
+        study, folder, limit, store: as for `plan.make`. No weights are fetched.
 
     Returns:
         JSON-ready: what `plan.describe` returns, with "cost" (`estimate.estimate`) and "unchecked",
@@ -47,7 +47,7 @@ def outlook(study: Study, folder: Path | None, limit: int | None, store: Store) 
         StoreError: the store cannot hold the results.
     """
     try:
-        plan = make(study, folder, limit, store)
+        plan = make(study, folder, limit, store, weights=False)
     except NotAtHandError as found:
         _check_targets(study, found.bases)
         return _without(study, limit, found)
@@ -80,7 +80,7 @@ def _cost(
     asked: Sequence[Asked],
     trained: dict[str, TrainCell] | None,
 ) -> dict[str, Any]:
-    """The estimate over `trained`, or over cells whose ids stand for nothing."""
+    """The estimate over `trained`; over cells whose ids mean nothing, if it is None."""
     rows = rows_of(study, drawn)
     here = {base.name: base for base in bases}
     if trained is None:
@@ -102,10 +102,9 @@ def _check_targets(study: Study, bases: Sequence[BaseModel]) -> None:
         shape = None if name in here else known(name)
         if shape is None:
             continue
-        modules = [*shape.linears, "lm_head", "embed_tokens"]
         for target in train.target_modules:
-            if target.rpartition(".")[2] not in modules:
+            if target.rpartition(".")[2] not in shape.modules:
                 raise StudyError(
                     f"base.models[{index}]: {name}: train.target_modules: no module {target!r}",
-                    nearest(target, modules),
+                    nearest(target, shape.modules),
                 )

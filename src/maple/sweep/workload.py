@@ -1,4 +1,4 @@
-"""What a study does, in rows and items: from what was read, or from the releases' known sizes."""
+"""What a study does, in rows, items and tokens: from what was read, or from known sizes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from maple.data.shares import ENGLISH, divide, most, shares
 from maple.data.sizes import known
 from maple.data.sources import Source
 from maple.errors import DataError
-from maple.records import Example, InstructionRow, Mixture
+from maple.models import architecture, counting
+from maple.models.architecture import Architecture
+from maple.records import BaseModel, Example, InstructionRow, Mixture
 from maple.study.config import FOREIGN, Study, TrainSection
 from maple.study.grid import TrainingData
+from maple.sweep import lengths
 from maple.sweep.asked import Asked
 from maple.sweep.drawing import Drawn, languages_of, sources_by_name
-from maple.sweep.lengths import COUNTED
+from maple.sweep.lengths import COUNTED, Counter, Length
 from maple.tasks import TASKS
 
 Texts = tuple[tuple[str, str], ...]
@@ -57,6 +60,48 @@ class Items:
     n_shot: int
     writes: bool
     texts: Texts
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base model as far as its costs go.
+
+    Attributes:
+        shape: None where it is not known, or of another kind.
+        count: its tokenizer, where that is here.
+    """
+
+    name: str
+    shape: Architecture | None
+    count: Counter | None
+
+    def row(self, rows: Rows, language: str) -> Length:
+        """Tokens of a row of a language."""
+        if self.count is not None and rows.texts.get(language):
+            return lengths.counted(self.count, rows.texts[language], template=True)
+        return lengths.of_row(rows.release, language, self.tokenizer)
+
+    def item(self, items: Items) -> Length | None:
+        """Tokens of an item of a subset; None for tasks whose items nobody has measured."""
+        if self.count is not None and items.texts:
+            return lengths.counted(self.count, items.texts)
+        return lengths.of_item(items.task, items.language, self.tokenizer)
+
+    @property
+    def tokenizer(self) -> str:
+        """Name of its measured tokenizer; "" for none."""
+        return "" if self.shape is None else self.shape.tokenizer
+
+
+def base_of(name: str, found: BaseModel | None) -> Base:
+    """A base of a study.
+
+    Args:
+        found: its files; None where they are not at hand.
+    """
+    if found is None:
+        return Base(name, architecture.known(name), None)
+    return Base(name, architecture.of_base(found), counting.counter(found))
 
 
 def rows_of(study: Study, drawn: Sequence[Drawn]) -> list[Rows]:
