@@ -36,7 +36,9 @@ def test_rows_and_items_are_english_times_the_factor() -> None:
 
 def test_every_task_and_language_has_an_estimate() -> None:
     assert all(of_item(task, "eng_Latn", "llama-2") for task in OWN_TASKS)
-    languages = {language.key for name in ("bactrian_x", "belebele") for language in of_release(name)}
+    languages = {
+        language.key for name in ("bactrian_x", "belebele") for language in of_release(name)
+    }
     assert all(1.0 <= factor("llama-2", language) < 12 for language in languages)
 
 

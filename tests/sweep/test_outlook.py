@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,43 @@ PAPER = Path(__file__).parents[2] / "studies" / "paper.toml"
 LLAMA, MISTRAL = "meta-llama/Llama-2-7b-hf", "mistralai/Mistral-7B-v0.1"
 
 
-@pytest.fixture
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A machine without a network; collects what the hub was asked for."""
+def disconnected(patch: pytest.MonkeyPatch) -> list[str]:
+    """Takes the network away; what the hub is asked for is collected."""
     asked: list[str] = []
 
     def lost(name: str) -> Any:
         asked.append(name)
         raise ConnectionError
 
-    monkeypatch.setattr(model_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(model_hub.HfApi, "model_info", lambda _self, name, **_: lost(name))
-    monkeypatch.setattr(data_hub, "_api", lambda: lost("data"))
-    yield asked
+    patch.setattr(model_hub.constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(model_hub.HfApi, "model_info", lambda _self, name, **_: lost(name))
+    patch.setattr(data_hub, "_api", lambda: lost("data"))
+    return asked
 
 
-def paper(folder: Path) -> dict[str, Any]:
-    return outlook(load(PAPER, catalogue()), None, None, Store(folder / "out"))
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine without a network; what the hub was asked for."""
+    return disconnected(monkeypatch)
+
+
+@dataclass(frozen=True)
+class Planned:
+    found: dict[str, Any]
+    asked: list[str]
+    seconds: float
+    written: bool
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Planned:
+    """The paper's study, planned on a machine without a network."""
+    out = tmp_path_factory.mktemp("paper") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        asked = disconnected(patch)
+        began = time.process_time()
+        found = outlook(load(PAPER, catalogue()), None, None, Store(out))
+        return Planned(found, asked, time.process_time() - began, out.exists())
 
 
 def of(changes: dict[str, Any], folder: Path, **keys: Any) -> dict[str, Any]:
@@ -52,12 +72,9 @@ def of(changes: dict[str, Any], folder: Path, **keys: Any) -> dict[str, Any]:
     return outlook(validate(study, catalogue(), "test"), None, None, Store(folder / "out"))
 
 
-def test_the_paper_is_planned_without_models_data_and_network(
-    tmp_path: Path, no_hub: list[str]
-) -> None:
-    began = time.monotonic()
-    found = paper(tmp_path)
-    assert time.monotonic() - began < 5
+def test_the_paper_is_planned_without_models_data_and_network(paper: Planned) -> None:
+    found = paper.found
+    assert paper.seconds < 5
     assert found["total"].startswith("90 adapters, 6 baselines, ")
     grid = found["cost"]["grid"]
     assert (grid["adapters"], grid["baselines"]) == (90, 6)
@@ -69,13 +86,12 @@ def test_the_paper_is_planned_without_models_data_and_network(
     assert items["mlqa"] == 5335 + 4517 + 11590 + 5254 + 4918 + 5495 + 5137
     assert found["train"] is None
     # Each base is asked for; of the data only the first, which loses the connection.
-    assert no_hub == [LLAMA, MISTRAL, "data"]
-    assert not (tmp_path / "out").exists()
+    assert paper.asked == [LLAMA, MISTRAL, "data"]
+    assert not paper.written
 
 
-def test_the_paper_says_what_was_not_checked(tmp_path: Path, no_hub: list[str]) -> None:  # noqa: ARG001
-    found = paper(tmp_path)
-    *lines, rest = found["unchecked"]
+def test_the_paper_says_what_was_not_checked(paper: Planned) -> None:
+    *lines, rest = paper.found["unchecked"]
     assert lines[0].startswith(f"base model {LLAMA!r}: ")
     assert [line.split()[2] for line in lines[2:]] == [
         "DAMO-NLP-MT/multialpaca",
@@ -91,12 +107,9 @@ def test_the_paper_says_what_was_not_checked(tmp_path: Path, no_hub: list[str]) 
     assert "`maple run` checks all of it" in rest
 
 
-def test_the_paper_trains_on_the_languages_of_each_source(
-    tmp_path: Path,
-    no_hub: list[str],  # noqa: ARG001
-) -> None:
+def test_the_paper_trains_on_the_languages_of_each_source(paper: Planned) -> None:
     rows: dict[str, dict[str, int]] = {}
-    for row in paper(tmp_path)["cost"]["rows"]:
+    for row in paper.found["cost"]["rows"]:
         rows.setdefault(row["source"], {})[row["language"]] = row["rows"]
     assert {name: len(found) for name, found in rows.items()} == {
         "multialpaca": 11,
@@ -108,17 +121,16 @@ def test_the_paper_trains_on_the_languages_of_each_source(
     assert set(rows["bactrian-x-22"].values()) == {132_701 // 22}
 
 
-def test_the_papers_numbers_follow_from_its_settings(
-    tmp_path: Path,
-    no_hub: list[str],  # noqa: ARG001
-) -> None:
-    cost = paper(tmp_path)["cost"]
+def test_the_papers_numbers_follow_from_its_settings(paper: Planned) -> None:
+    cost = paper.found["cost"]
     tokens = {(row["base"], row["source"]): row for row in cost["tokens"]}
     once = tokens[LLAMA, "multialpaca"]
     assert once["how"] == "estimated"
     assert once["tokens"] == pytest.approx(4 * once["tokens an epoch"], abs=4)
     sources = [tokens[LLAMA, name]["tokens"] for name in ("multialpaca", *_BACTRIAN)]
-    training = {(row["base"], row["bits"]): row for row in cost["compute"] if row["work"] == "training"}
+    training = {
+        (row["base"], row["bits"]): row for row in cost["compute"] if row["work"] == "training"
+    }
     assert training[LLAMA, 4]["tokens"] == pytest.approx(5 * sum(sources), rel=1e-6)
     assert training[LLAMA, 4]["operations"] == training[LLAMA, 16]["operations"]
     assert cost["compute"][-1]["cells"] == 90 + 107 * 96
@@ -135,8 +147,8 @@ def test_the_papers_numbers_follow_from_its_settings(
 _BACTRIAN = ("bactrian-x-11", "bactrian-x-22")
 
 
-def test_the_paper_is_shown_in_tables(tmp_path: Path, no_hub: list[str]) -> None:  # noqa: ARG001
-    shown = list(views(paper(tmp_path)["cost"], shape=True))
+def test_the_paper_is_shown_in_tables(paper: Planned) -> None:
+    shown = list(views(paper.found["cost"], shape=True))
     assert all(len(row) == len(view.columns) for view in shown for row in view.rows)
     rows = shown[0]
     assert rows.columns == ["language", "multialpaca", *_BACTRIAN]
@@ -147,8 +159,10 @@ def test_the_paper_is_shown_in_tables(tmp_path: Path, no_hub: list[str]) -> None
     assert verdicts == {"fits"}
 
 
-def test_a_run_is_refused_where_a_plan_only_says_so(tmp_path: Path, no_hub: list[str]) -> None:  # noqa: ARG001
-    with pytest.raises(StudyError, match=r"problems:\n  - base.models\[0\]: base model 'meta-llama"):
+def test_a_run_is_refused_where_a_plan_only_says_so(tmp_path: Path, no_hub: list[str]) -> None:
+    with pytest.raises(
+        StudyError, match=r"problems:\n  - base.models\[0\]: base model 'meta-llama"
+    ):
         make(load(PAPER, catalogue()), None, None, Store(tmp_path))
 
 
@@ -173,7 +187,7 @@ def test_what_is_at_hand_is_counted_though_a_base_is_not(
 
 def test_a_mistake_stays_one_where_something_is_out_of_reach(
     tmp_path: Path,
-    no_hub: list[str],  # noqa: ARG001
+    no_hub: list[str],
 ) -> None:
     with pytest.raises(StudyError) as caught:
         of({"base": {"models": [LLAMA, "nowhere.gguf"]}}, tmp_path)
@@ -183,7 +197,7 @@ def test_a_mistake_stays_one_where_something_is_out_of_reach(
 
 def test_a_module_that_a_well_known_base_does_not_have_is_a_mistake(
     tmp_path: Path,
-    no_hub: list[str],  # noqa: ARG001
+    no_hub: list[str],
 ) -> None:
     changes = {
         "base": {"models": [LLAMA]},
@@ -191,18 +205,20 @@ def test_a_module_that_a_well_known_base_does_not_have_is_a_mistake(
     }
     with pytest.raises(StudyError, match="no module 'v_prj'") as caught:
         of(changes, tmp_path)
-    assert caught.value.hint == "did you mean 'v_proj'?"
+    assert caught.value.hint.startswith("did you mean 'v_proj'")
 
 
-def test_a_base_of_unknown_shape_is_left_out_by_name(tmp_path: Path, no_hub: list[str]) -> None:  # noqa: ARG001
+def test_a_base_of_unknown_shape_is_left_out_by_name(tmp_path: Path, no_hub: list[str]) -> None:
     cost = of({"base": {"models": ["org/unknown"]}}, tmp_path)["cost"]
-    assert cost["left out"] == ["org/unknown: its shape is not known here, so nothing about it is estimated"]
+    assert cost["left out"] == [
+        "org/unknown: its shape is not known here, so nothing about it is estimated"
+    ]
     assert cost["compute"] == cost["memory"] == cost["tokens"] == []
     assert cost["grid"]["adapters"] == 2
 
 
 def test_a_base_at_hand_is_estimated_by_its_own_files(tmp_path: Path) -> None:
-    folder = tiny.saved("llama", tmp_path / "base")
+    folder = tiny.saved(tmp_path / "base", max_position_embeddings=4096)
     found = of({"base": {"models": [str(folder)]}}, tmp_path)
     assert found["unchecked"] == []
     assert len(found["train"]) == 2
@@ -212,7 +228,7 @@ def test_a_base_at_hand_is_estimated_by_its_own_files(tmp_path: Path) -> None:
     assert [row["bits"] for row in found["cost"]["memory"]] == [4, 16]
 
 
-def test_a_limit_limits_the_answers(tmp_path: Path, no_hub: list[str]) -> None:  # noqa: ARG001
+def test_a_limit_limits_the_answers(tmp_path: Path, no_hub: list[str]) -> None:
     study = validate(content(), catalogue(), "test")
     whole = outlook(study, None, None, Store(tmp_path))["cost"]["grid"]["answers"]
     few = outlook(study, None, 3, Store(tmp_path))["cost"]["grid"]["answers"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _CONVERTED = "refs/convert/parquet"
+_LOST = "the connection to the hub failed or was lost"
 _HINT = (
     "without network or access, give a folder instead, of release files or made elsewhere by "
     "`maple data pull`: --data DIR"
@@ -136,13 +137,16 @@ class HubDataset:
 
     def _ask(self, revision: str, pin: str | None) -> Snapshot:
         if current().lost:
-            raise DataOutOfReachError(f"{self._where(revision)}: {current().lost}", _HINT)
+            raise DataOutOfReachError(f"{self._where(revision)}: {_LOST}", _HINT)
         try:
             info = _api().dataset_info(self.repo, revision=pin or revision, timeout=30)
         except _errors() as error:
             if revision == _CONVERTED and pin is None and _no_revision(error):
                 return Snapshot("", ())  # the hub converts neither large nor private datasets
-            raise self._failure(error, revision, pin) from None
+            failure = self._failure(error, revision, pin)
+            # Another question would be waited for as long, and there may be a hundred of them.
+            current().lost = current().lost or _LOST in failure.what
+            raise failure from None
         files = sorted(sibling.rfilename for sibling in info.siblings or [])
         return Snapshot(info.sha or pin or revision, tuple(files))
 
@@ -185,7 +189,6 @@ class HubDataset:
                 "choose another --out to start again from what the hub has now",
             )
         status = getattr(getattr(error, "response", None), "status_code", None)
-        lost = "the connection to the hub failed or was lost"
         reasons: Sequence[tuple[type[Exception], str, type[DataError]]] = (
             (
                 errors.GatedRepoError,
@@ -194,7 +197,7 @@ class HubDataset:
             ),
             (errors.RepositoryNotFoundError, "no such dataset, or it is private", DataError),
             (errors.RevisionNotFoundError, "no such revision", DataError),
-            (errors.LocalEntryNotFoundError, lost, DataOutOfReachError),
+            (errors.LocalEntryNotFoundError, _LOST, DataOutOfReachError),
             (errors.EntryNotFoundError, "the file is missing or could not be fetched", DataError),
             (
                 errors.HfHubHTTPError,
@@ -203,17 +206,14 @@ class HubDataset:
             ),
             (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set", DataOutOfReachError),
             (errors.HFValidationError, "not the name of a dataset", DataError),
-            (ConnectionError, lost, DataOutOfReachError),
-            (TimeoutError, lost, DataOutOfReachError),
+            (ConnectionError, _LOST, DataOutOfReachError),
+            (TimeoutError, _LOST, DataOutOfReachError),
             (OSError, _on_disk(error), DataError),
         )
-        found = ((text, kind) for of, text, kind in reasons if isinstance(error, of))
-        reason, kind = next(found, (lost, DataOutOfReachError))
-        reason = f"{reason} ({type(error).__name__})"
-        if kind is DataOutOfReachError and status is None:
-            # The next one would be waited for as long, and there may be a hundred of them.
-            current().lost = reason
-        return kind(f"{self._where(revision, file)}: {reason}", _HINT)
+        fitting = ((text, kind) for of, text, kind in reasons if isinstance(error, of))
+        reason, kind = next(fitting, (_LOST, DataOutOfReachError))
+        found = f"{reason} ({type(error).__name__})"
+        return kind(f"{self._where(revision, file)}: {found}", _HINT)
 
     def _where(self, revision: str, file: str = "") -> str:
         return f"hub dataset {self.repo} at {revision}" + (f", {file}" if file else "")

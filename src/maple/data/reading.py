@@ -72,7 +72,7 @@ class Reading:
         snapshots: by (repository, revision), each asked for once.
         files: every local file read.
         problems: what was found wrong, each place once, while `collect` is set.
-        lost: why the hub cannot be reached, once that is known: it is not asked again.
+        lost: the hub could not be reached, so it is not asked again.
     """
 
     pins: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Reading:
     snapshots: dict[tuple[str, str], Snapshot] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
     problems: dict[str, DataError] = field(default_factory=dict)
-    lost: str = ""
+    lost: bool = False
 
 
 _CURRENT: ContextVar[Reading | None] = ContextVar("reading", default=None)
