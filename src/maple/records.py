@@ -72,7 +72,6 @@ class UserSource:
     column: str | None
     fields: Mapping[str, str]
     roles: Mapping[str, str]
-    licence: str
     where: str
 
 

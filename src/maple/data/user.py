@@ -39,7 +39,7 @@ def source_of(described: UserSource) -> Source:
     return Source(
         described.name,
         tuple(sorted(described.languages)),
-        described.licence,
+        "the study's own",
         read,
         lambda row, language: make(row, language, described),
         parallel="id" in described.fields,

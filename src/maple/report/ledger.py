@@ -91,7 +91,7 @@ def training_data(gathered: Gathered) -> Grid | None:
     for row in found.iter_rows(named=True):
         resource = row["resource_class"]
         line = (
-            ", ".join(name for name in (row["source"], row["mixture"]) if name),
+            labels.data_label(row["source"], row["mixture"]),
             language(row["language"]).name,
             "unknown" if resource is None else str(resource),
             row["from_source"],

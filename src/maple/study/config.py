@@ -93,7 +93,7 @@ class SourceSection(_Section):
     """
 
     name: Name
-    path: Annotated[str, Field(min_length=1)]  # from the study file; in `hub`, a pattern of names
+    path: Annotated[str, Field(min_length=1)]  # from the study file; of `hub`, a pattern of names
     hub: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")] | None = None
     revision: str = "main"  # of the hub dataset
     languages: dict[str, str] | Annotated[list[str], Field(min_length=1)]  # with the set's codes
@@ -102,7 +102,6 @@ class SourceSection(_Section):
         Literal["instruction", "input", "output", "id", "messages", "role", "content"], str
     ]
     roles: dict[str, Literal["system", "user", "assistant"]] = {}
-    licence: str = "not stated"
 
     @model_validator(mode="after")
     def _says_which_language(self) -> SourceSection:

@@ -90,7 +90,6 @@ def sources_of(train: TrainSection) -> tuple[UserSource, ...]:
             column=one.column,
             fields=dict(one.fields.items()),
             roles=dict(one.roles),
-            licence=one.licence,
             where=f"train.source[{index}]",
         )
         for index, one in enumerate(train.source)
