@@ -73,9 +73,10 @@ def factor(tokenizer: str, language: str) -> float:
         language: its key.
     """
     table: Mapping[str, float] = _facts()["tokens"][tokenizer or DEFAULT]
-    if language in table:
-        return table[language]
-    alike = _of_scripts(table, (language.partition("-")[0].rpartition("_")[2],))
+    released = language.partition("-")[0]  # what a derived language comes from
+    if released in table:
+        return table[released]
+    alike = _of_scripts(table, (released.rpartition("_")[2],))
     return median(alike or _of_scripts(table, _BYTES))
 
 

@@ -14,6 +14,7 @@ from maple.models.architecture import Architecture
 from maple.records import BaseModel, Example, InstructionRow, Mixture
 from maple.study.config import FOREIGN, Study, TrainSection
 from maple.study.grid import TrainingData
+from maple.study.setups import translated
 from maple.sweep import lengths
 from maple.sweep.asked import Asked
 from maple.sweep.drawing import Drawn, languages_of, sources_by_name
@@ -137,28 +138,38 @@ def items_of(study: Study, asked: Sequence[Asked], limit: int | None) -> list[It
     found = []
     for section in study.evaluate.task:
         if section.name.startswith(FOREIGN):
+            here = [one for one in asked if one.subset.task == section.name]
+            found += [_read(one, limit) for one in here]
+            if not here:  # what it has is known only when it is read
+                found.append(Items(section.name, "", ENGLISH, None, section.n_shot, False, ()))
             continue
         task = TASKS[section.name]
-        for name in section.subsets:
+        for released in section.subsets:
+            name = released
+            if section.setup == "translate-test":
+                name = translated(released, section.translated_by or "")
             key = (section.name, section.dataset, name, section.prompt, section.n_shot)
-            here = read.pop(key, None)
-            items = known(section.name, section.dataset, name).items
-            if here is not None:
-                items = len(here.items)
-            texts = () if here is None else _item_texts(here)
+            if key in read:
+                found.append(_read(read[key], limit))
+                continue
+            size = _least(known(section.name, section.dataset, released).items, limit)
+            language = task.answer_language(name)
             writes = task.max_new_tokens is not None
-            asks = _least(items, limit)
-            language = task.language(name)
-            found.append(Items(task.name, name, language, asks, section.n_shot, writes, texts))
-    # Those of lm-evaluation-harness, and translated items, name their subsets only when read.
-    for one in read.values():
-        subset, task = one.subset, one.task
-        writes = task.max_new_tokens is not None
-        language = task.language(subset.subset)
-        asks = _least(len(one.items), limit)
-        texts = _item_texts(one)
-        found.append(Items(task.name, subset.subset, language, asks, subset.n_shot, writes, texts))
+            found.append(Items(task.name, name, language, size, section.n_shot, writes, ()))
     return found
+
+
+def _read(one: Asked, limit: int | None) -> Items:
+    subset, task = one.subset, one.task
+    return Items(
+        task=task.name,
+        subset=subset.subset,
+        language=task.answer_language(subset.subset),
+        items=_least(len(one.items), limit),
+        n_shot=subset.n_shot,
+        writes=task.max_new_tokens is not None,
+        texts=_item_texts(one),
+    )
 
 
 def _least(items: int | None, limit: int | None) -> int | None:
@@ -178,21 +189,18 @@ def _expected(train: TrainSection, source: Source, mixture: Mixture) -> dict[str
     release = source.part_of or source.name
     held_out = train.validation.rows if train.validation is not None else 0
     sizes = {key: known(release, "release", key).items for key in sorted(keys)}
-    available = {key: size - held_out for key, size in sizes.items() if size is not None}
+    if mixture.english and ENGLISH not in source.languages:
+        sizes[ENGLISH] = known(mixture.english_from or "", "release", ENGLISH).items
+    available = {key: max(1, size - held_out) for key, size in sizes.items() if size is not None}
     total = mixture.rows
     if total is None and source.rows_each is not None:
         total = source.rows_each * len(keys)
+    even = mixture.weights == "uniform" and not mixture.classes and not mixture.english
     if len(available) < len(sizes):
-        even = mixture.weights == "uniform" and not mixture.classes and mixture.english is None
         if total is None or not even:
             return dict.fromkeys(sizes)
         available = dict.fromkeys(sizes, total)
-    if (
-        total is None
-        and mixture.weights == "uniform"
-        and not mixture.classes
-        and not mixture.english
-    ):
+    if total is None and even:
         return dict(available)
     try:
         shared = shares(mixture, available)
