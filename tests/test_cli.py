@@ -18,6 +18,7 @@ import torch
 
 from data.small_hub import Hub
 from maple.cli import _section, main
+from maple.models import hub as model_hub
 from models import tiny
 from models.serving import TinyServer, serving
 
@@ -93,6 +94,25 @@ def test_help_needs_neither_torch_nor_data_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_plan_says_what_is_out_of_reach_and_a_run_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(model_hub.HfApi, "model_info", lost)
+    monkeypatch.setattr(model_hub.constants, "HF_HUB_OFFLINE", False)
+    path = study(tmp_path, GOOD.replace("scripted:hash", "mistralai/Mistral-7B-v0.1"))
+    planned = maple("plan", path, folder=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert "Not checked here, because it is out of reach:" in planned.stdout
+    assert "base model 'mistralai/Mistral-7B-v0.1': " in planned.stdout
+    assert "1 adapters, 1 baselines, 4 eval cells" in planned.stdout
+    assert "20,971,520" in planned.stdout  # 2,621,440 x r = 8
+    assert "fits: " in planned.stdout
+    assert "cannot be reached" in refused(tmp_path, "run", path)
 
 
 def test_a_study_from_plan_to_report(tmp_path: Path) -> None:

@@ -94,13 +94,15 @@ def plan(
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a study and show its cells. Computes and writes nothing."""
-    from maple.sweep.plan import make
+    """Check a study and show its cells and what they will cost. Computes and writes nothing."""
+    from maple.sweep.outlook import outlook
 
     loaded = _load(study)
-    store = _store(out, loaded)
-    made = make(loaded, data, limit, store)
-    _show_plan(made, store, as_json)
+    found = outlook(loaded, data, limit, _store(out, loaded))
+    if as_json:
+        _print_json(found)
+    else:
+        _show_plan(found)
 
 
 @app.command()
@@ -808,20 +810,25 @@ def _report(store: Store, as_json: bool) -> None:
     stdout.print(f"report: {path}", markup=False)
 
 
-def _show_plan(plan: Plan, store: Store, as_json: bool) -> None:
-    from maple.sweep.plan import describe
+def _show_plan(found: dict[str, Any]) -> None:
+    from maple.sweep.costview import views
 
-    found = describe(plan, store)
-    if as_json:
-        _print_json(found)
-        return
     for note in found["notes"]:
         stdout.print(note, markup=False)
+    if found["unchecked"]:
+        stdout.print("Not checked here, because it is out of reach:")
+        for line in found["unchecked"]:
+            stdout.print(f"  {line}", markup=False)
     titles = {"data": "training data", "train": "train cells", "evaluate": "eval cells"}
     for name, title in titles.items():
-        rows = [["–" if one is None else str(one) for one in row.values()] for row in found[name]]
-        _print_table(title, list(found[name][0]) if rows else [], rows)
+        known = found[name] or []
+        rows = [["–" if one is None else str(one) for one in row.values()] for row in known]
+        _print_table(title, list(known[0]) if rows else [], rows)
     stdout.print(found["total"], markup=False)
+    for view in views(found["cost"], shape=found["train"] is None):
+        _print_table(view.title, view.columns, view.rows)
+    for line in (*found["cost"]["assumed"], *found["cost"]["left out"]):
+        stdout.print(line, markup=False)
 
 
 def _list(title: str, rows: Sequence[dict[str, Any]], as_json: bool) -> None:

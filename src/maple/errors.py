@@ -25,6 +25,13 @@ class MapleError(Exception):
         self.hint = hint
         super().__init__(what)
 
+    def at(self, place: str) -> MapleError:
+        """The same problem, said to be in a place ("base.models[0]", "xnli/eng_Latn")."""
+        what = f"{place}: {self.what}"
+        if isinstance(self, OutOfReachError):
+            return OutOfReachError(what, self.hint, self.reason)
+        return MapleError(what, self.hint)
+
     def __str__(self) -> str:
         return f"{self.what}\n\nhint: {self.hint}" if self.hint else self.what
 
@@ -55,6 +62,18 @@ class MapleError(Exception):
         return cls("\n".join(lines))
 
 
+class OutOfReachError(MapleError):
+    """What a hub has and this machine cannot get: no network, or no access. No mistake of a study.
+
+    Attributes:
+        reason: what is out of reach and why, wherever the study asks for it.
+    """
+
+    def __init__(self, what: str, hint: str = "", reason: str = "") -> None:
+        super().__init__(what, hint)
+        self.reason = reason or what
+
+
 class StudyError(MapleError):
     """One or several mistakes in a study file or in the arguments that stand for one."""
 
@@ -73,6 +92,14 @@ class NoWordError(DataError):
 
 class ModelError(MapleError):
     """A base model, tokenizer, adapter or request that cannot be used as asked."""
+
+
+class DataOutOfReachError(DataError, OutOfReachError):
+    """A hub dataset that cannot be got here."""
+
+
+class ModelOutOfReachError(ModelError, OutOfReachError):
+    """A hub model that cannot be got here."""
 
 
 class StoreError(MapleError):

@@ -16,7 +16,7 @@ from data.small_hub import jsonl_file as _jsonl
 from data.small_hub import parquet_file as _parquet
 from maple.data.hub import HubDataset
 from maple.data.reading import reading
-from maple.errors import DataError
+from maple.errors import DataError, DataOutOfReachError
 
 
 def test_parquet_rows_come_in_the_order_of_their_files(hub: Hub) -> None:
@@ -159,6 +159,37 @@ def test_refusals_are_named(hub: Hub, status: int, code: str, message: str) -> N
 def test_no_connection_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert "the connection to the hub failed" in _message(HubDataset("own/set"), "a")
+
+
+def test_a_lost_hub_is_not_asked_again_by_the_same_command(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.put("own/other", {"a.jsonl": b"{}"})
+    with reading():
+        with monkeypatch.context() as away:
+            away.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+            assert "the connection to the hub failed" in _message(HubDataset("own/set"), "a")
+        assert "own/other at main: the connection" in _message(HubDataset("own/other"), "a.jsonl")
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "GatedRepo", DataOutOfReachError),
+        (503, "", DataOutOfReachError),
+        (401, "RepoNotFound", DataError),
+        (404, "RevisionNotFound", DataError),
+    ],
+)
+def test_what_is_out_of_reach_is_told_from_a_mistake(
+    hub: Hub, status: int, code: str, kind: type[DataError]
+) -> None:
+    hub.put("own/set", {})
+    hub.refused["own/set"] = (status, code)
+    with pytest.raises(DataError) as caught:
+        HubDataset("own/set").commit()
+    assert type(caught.value) is kind
 
 
 def test_a_hub_that_may_not_be_asked_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

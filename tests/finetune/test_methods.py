@@ -14,7 +14,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tiny_finetune import CELL, PAIRS, load_plain, make_model, make_tokenizer, padded, silent
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from maple.finetune import loop
 from maple.finetune.adapter import Adapter
@@ -22,6 +22,7 @@ from maple.finetune.encoding import encode
 from maple.finetune.full import Full
 from maple.finetune.loss import AnswerLoss
 from maple.finetune.methods import attach
+from maple.finetune.packing import pack, packed
 from maple.finetune.settings import Settings
 from maple.finetune.trainer import train
 from maple.models.adapters import AdapterSlot
@@ -268,16 +269,17 @@ def test_a_difference_takes_the_steps_that_peft_takes_on_a_changed_base(
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
 
 
-def descended(model: torch.nn.Module) -> list[float]:
+def descended(model: PreTrainedModel) -> list[float]:
     """The losses of ten steps of AdamW over all rows."""
-    batch = padded(encode(make_tokenizer(), PAIRS, 128).rows)
+    batch = pack(encode(make_tokenizer(), PAIRS, 128).rows)
     loss = AnswerLoss(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=0.01, weight_decay=0.0)
     losses = []
     for _ in range(STEPS):
-        found = loss(**batch)["loss"]
-        found.backward()
+        with packed(model):
+            found = loss(batch)
+            found.backward()
         optimiser.step()
         optimiser.zero_grad()
         losses.append(found.item())

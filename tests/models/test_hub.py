@@ -88,14 +88,15 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[st
 
 
 CODE = """
+import os
 import sys
 from maple.errors import ModelError
 from maple.models.files import resolve
 for name in sys.argv[1:]:
     try:
-        print(resolve(name))
+        print(resolve(name, weights="MAPLE_TEST_NO_WEIGHTS" not in os.environ))
     except ModelError as error:
-        print(repr(str(error)))
+        print(type(error).__name__, repr(str(error)))
 """
 
 
@@ -133,15 +134,34 @@ def test_a_model_is_taken_at_its_commit(hub: tuple[str, list[str]], tmp_path: Pa
     assert f"hub:org/tiny@{COMMIT}" in tagged
     assert f"hub:org/tiny@{COMMIT}" in pinned
     assert not any("pytorch_model.bin" in path for path in asked)
+    assert no_revision.startswith("ModelError ")
     assert "no revision" in no_revision
+    assert unknown.startswith("ModelError ")
     assert "no such model" in unknown
+    assert gated.startswith("ModelOutOfReachError ")
     assert "restricted by its owner" in gated
     (cached,) = answers("http://127.0.0.1:9", tmp_path, "org/tiny", offline=True)
     assert cached == whole
 
 
+def test_a_plan_fetches_no_weights(
+    hub: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, asked = hub
+    del asked[:]
+    (whole,) = answers(endpoint, tmp_path / "a", "org/tiny")
+    assert any(path.endswith(".safetensors") for path in asked)
+    del asked[:]
+    monkeypatch.setenv("MAPLE_TEST_NO_WEIGHTS", "1")
+    (without,) = answers(endpoint, tmp_path / "b", "org/tiny")
+    assert without == whole.replace(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert any(path.endswith("tokenizer.json") for path in asked)
+    assert not any(path.endswith(".safetensors") for path in asked)
+
+
 def test_no_network(tmp_path: Path) -> None:
     (unreachable,) = answers("http://127.0.0.1:9", tmp_path, "org/tiny")
+    assert unreachable.startswith("ModelOutOfReachError ")
     assert "cannot be reached" in unreachable
     (offline,) = answers("http://127.0.0.1:9", tmp_path, "org/tiny", offline=True)
     assert "not in the local cache" in offline

@@ -77,6 +77,14 @@ def test_languages_and_all_are_spelled_out(tmp_path: Path) -> None:
     assert study.evaluate.task[0].subsets == ["ita_Latn", "swh_Latn", "zho_Hans"]
 
 
+def test_all_languages_to_train_on_are_left_to_each_source(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(GOOD.replace('["ja", "es"]', '"all"'), encoding="utf-8")
+    study = load(path, CATALOGUE)
+    assert study.train is not None
+    assert study.train.languages == "all"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

@@ -96,10 +96,14 @@ def test_a_locked_model_is_asked_for_by_commit_and_keeps_its_name(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        check.files, "resolve", lambda asked: BaseModel(asked, f"hub:{asked}", "t", None, "")
+        check.files,
+        "resolve",
+        lambda asked, weights: BaseModel(asked, f"hub:{asked}", "t", None, ""),
     )
-    assert check._locked(name, "abc") == BaseModel(name, "hub:org/name@abc", "t", None, "")
-    assert check._locked(name, None).identity == f"hub:{name}"
+    assert check._locked(name, "abc", weights=True) == BaseModel(
+        name, "hub:org/name@abc", "t", None, ""
+    )
+    assert check._locked(name, None, weights=True).identity == f"hub:{name}"
 
 
 def test_an_earlier_plan_locks_the_revision_of_a_hub_model() -> None:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 from maple.data.reading import Snapshot, current
 from maple.data.release import read_member, read_rows
 from maple.data.rows import Row
-from maple.errors import DataError
+from maple.errors import DataError, DataOutOfReachError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _CONVERTED = "refs/convert/parquet"
+_LOST = "the connection to the hub failed or was lost"
 _HINT = (
     "without network or access, give a folder instead, of release files or made elsewhere by "
     "`maple data pull`: --data DIR"
@@ -135,12 +136,17 @@ class HubDataset:
         return now.snapshots[key]
 
     def _ask(self, revision: str, pin: str | None) -> Snapshot:
+        if current().lost:
+            raise DataOutOfReachError(f"{self._where(revision)}: {_LOST}", _HINT)
         try:
             info = _api().dataset_info(self.repo, revision=pin or revision, timeout=30)
         except _errors() as error:
             if revision == _CONVERTED and pin is None and _no_revision(error):
                 return Snapshot("", ())  # the hub converts neither large nor private datasets
-            raise self._failure(error, revision, pin) from None
+            failure = self._failure(error, revision, pin)
+            # Another question would be waited for as long, and there may be a hundred of them.
+            current().lost = current().lost or _LOST in failure.what
+            raise failure from None
         files = sorted(sibling.rfilename for sibling in info.siblings or [])
         return Snapshot(info.sha or pin or revision, tuple(files))
 
@@ -183,22 +189,34 @@ class HubDataset:
                 "choose another --out to start again from what the hub has now",
             )
         status = getattr(getattr(error, "response", None), "status_code", None)
-        lost = "the connection to the hub failed or was lost"
-        reasons: Sequence[tuple[type[Exception], str]] = (
-            (errors.GatedRepoError, "its owner must grant access first (huggingface.co, log in)"),
-            (errors.RepositoryNotFoundError, "no such dataset, or it is private"),
-            (errors.RevisionNotFoundError, "no such revision"),
-            (errors.EntryNotFoundError, "the file is missing or could not be fetched"),
-            (errors.HfHubHTTPError, f"the hub answered with an error (status {status})"),
-            (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set"),
-            (errors.HFValidationError, "not the name of a dataset"),
-            (ConnectionError, lost),
-            (TimeoutError, lost),
-            (OSError, _on_disk(error)),
+        reasons: Sequence[tuple[type[Exception], str, type[DataError]]] = (
+            (
+                errors.GatedRepoError,
+                "its owner must grant access first (huggingface.co, log in)",
+                DataOutOfReachError,
+            ),
+            (errors.RepositoryNotFoundError, "no such dataset, or it is private", DataError),
+            (errors.RevisionNotFoundError, "no such revision", DataError),
+            (errors.LocalEntryNotFoundError, _LOST, DataOutOfReachError),
+            (errors.EntryNotFoundError, "the file is missing or could not be fetched", DataError),
+            (
+                errors.HfHubHTTPError,
+                f"the hub answered with an error (status {status})",
+                DataOutOfReachError,
+            ),
+            (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set", DataOutOfReachError),
+            (errors.HFValidationError, "not the name of a dataset", DataError),
+            (ConnectionError, _LOST, DataOutOfReachError),
+            (TimeoutError, _LOST, DataOutOfReachError),
+            (OSError, _on_disk(error), DataError),
         )
-        reason = next((text for kind, text in reasons if isinstance(error, kind)), lost)
-        where = f"hub dataset {self.repo} at {revision}" + (f", {file}" if file else "")
-        return DataError(f"{where}: {reason} ({type(error).__name__})", _HINT)
+        fitting = ((text, kind) for of, text, kind in reasons if isinstance(error, of))
+        reason, kind = next(fitting, (_LOST, DataOutOfReachError))
+        found = f"{reason} ({type(error).__name__})"
+        return kind(f"{self._where(revision, file)}: {found}", _HINT)
+
+    def _where(self, revision: str, file: str = "") -> str:
+        return f"hub dataset {self.repo} at {revision}" + (f", {file}" if file else "")
 
 
 def _api() -> HfApi:

@@ -72,6 +72,7 @@ class Reading:
         snapshots: by (repository, revision), each asked for once.
         files: every local file read.
         problems: what was found wrong, each place once, while `collect` is set.
+        lost: the hub could not be reached, so it is not asked again.
     """
 
     pins: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class Reading:
     snapshots: dict[tuple[str, str], Snapshot] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
     problems: dict[str, DataError] = field(default_factory=dict)
+    lost: bool = False
 
 
 _CURRENT: ContextVar[Reading | None] = ContextVar("reading", default=None)

@@ -27,12 +27,13 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _BITS_OF_METHOD = {"fp8": 8, "fbgemm_fp8": 8, "mxfp4": 4, "bitnet": 2}
 
 
-def resolve(name: str) -> BaseModel:
+def resolve(name: str, *, weights: bool = True) -> BaseModel:
     """The base model that `name` stands for, with its files on this machine.
 
     Args:
         name: `scripted:NAME`, `demo:NAME`, a `.gguf` file, a folder, or a hub id
             `org/name[@revision]`. A name with exactly one "/" that is no existing path is a hub id.
+        weights: of a hub model must be here, too, and are fetched; a plan does without.
 
     Returns:
         The base with a content hash or a resolved commit; its weights are downloaded and, for
@@ -43,7 +44,7 @@ def resolve(name: str) -> BaseModel:
             installed, files in a format that is not loaded (pickle, remote code), or a broken file.
     """
     if _is_hub_id(name):
-        return _from_hub(name)
+        return _from_hub(name, weights=weights)
     kind, _, rest = name.partition(":")
     if kind == "scripted":
         return _scripted(name, rest)
@@ -67,12 +68,12 @@ def _scripted(name: str, script: str) -> BaseModel:
     return BaseModel(name, identity=identity, tokenizer=identity, source_precision=None, path="")
 
 
-def _from_hub(name: str) -> BaseModel:
+def _from_hub(name: str, *, weights: bool) -> BaseModel:
     from maple.models.hub import snapshot
 
     hub_id, _, revision = name.partition("@")
-    folder, commit = snapshot(hub_id, revision or None)
-    config = check_layout(folder, name)
+    folder, commit = snapshot(hub_id, revision or None, weights=weights)
+    config = check_layout(folder, name, weights=weights)
     return BaseModel(
         name=name,
         identity=f"hub:{hub_id}@{commit}",
@@ -111,7 +112,7 @@ def _from_path(name: str) -> BaseModel:
     )
 
 
-def check_layout(folder: Path, name: str) -> Mapping[str, object]:
+def check_layout(folder: Path, name: str, *, weights: bool = True) -> Mapping[str, object]:
     """The config.json of a folder in transformers' layout, after checking that it can be loaded.
 
     Raises:
@@ -119,7 +120,7 @@ def check_layout(folder: Path, name: str) -> Mapping[str, object]:
             that needs remote code.
     """
     config = read_json(folder / "config.json", name)
-    if not any(folder.glob("*.safetensors")):
+    if weights and not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"base model {name!r}: no .safetensors weights in {folder}",
             "pickled weights (*.bin, *.pt) are never loaded; convert them to safetensors first",

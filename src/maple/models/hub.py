@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from maple.errors import ModelError
+from maple.errors import ModelError, ModelOutOfReachError
 from maple.models.hashing import TOKENIZER_FILES
 
 # The base of the transport library's errors; the library itself (httpx, httpx2) changes with the
@@ -23,12 +23,12 @@ _TransportError: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-def
 
 _UNREACHABLE = (_TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
 
-_WANTED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 # Never *.bin, *.pt or *.py: pickles and remote code stay on the hub.
-_PATTERNS = [*_WANTED, *TOKENIZER_FILES]
+_PATTERNS = ("config.json", "generation_config.json", *TOKENIZER_FILES)
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
-def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
+def snapshot(hub_id: str, revision: str | None, *, weights: bool = True) -> tuple[Path, str]:
     """The files of a hub model at one commit, downloaded into the hub's cache.
 
     Offline (HF_HUB_OFFLINE) the cached snapshot is taken. HF_ENDPOINT is honoured.
@@ -36,25 +36,28 @@ def snapshot(hub_id: str, revision: str | None) -> tuple[Path, str]:
     Args:
         hub_id: "org/name".
         revision: branch, tag or commit; None for the default branch.
+        weights: them, too; a plan does without.
 
     Returns:
         The folder and the commit (40 hexadecimal digits).
 
     Raises:
-        ModelError: unknown, gated or unreachable; tokens are never part of the message.
+        ModelOutOfReachError: gated or unreachable.
+        ModelError: unknown, or files that cannot be kept; tokens are never part of the message.
     """
+    patterns = [*_PATTERNS, *(_WEIGHTS if weights else ())]
     try:
         if constants.HF_HUB_OFFLINE:
             folder = Path(
                 snapshot_download(
-                    hub_id, revision=revision, allow_patterns=_PATTERNS, local_files_only=True
+                    hub_id, revision=revision, allow_patterns=patterns, local_files_only=True
                 )
             )
         else:
             # Asked first, because without a network the download would quietly fall back on the
             # cache. The branch's name is passed on, so that the cache knows it when offline.
             HfApi().model_info(hub_id, revision=revision)
-            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS))
+            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except (_TransportError, HFValidationError, OSError) as error:
         raise _explained(hub_id, revision, error) from None
     return folder, folder.name  # the cache names snapshots by their commit
@@ -64,7 +67,7 @@ def _explained(hub_id: str, revision: str | None, error: Exception) -> ModelErro
     """The library's error in one sentence; its own text may quote headers, so it is left out."""
     where = f"base model {hub_id!r}"
     if isinstance(error, GatedRepoError):
-        return ModelError(
+        return ModelOutOfReachError(
             f"{where}: access is restricted by its owner",
             f"accept its terms at {constants.ENDPOINT}/{hub_id} and run `hf auth login`",
         )
@@ -76,7 +79,7 @@ def _explained(hub_id: str, revision: str | None, error: Exception) -> ModelErro
             "check the spelling; for a private model run `hf auth login`",
         )
     if constants.HF_HUB_OFFLINE:
-        return ModelError(
+        return ModelOutOfReachError(
             f"{where}: not in the local cache, and HF_HUB_OFFLINE is set",
             "unset HF_HUB_OFFLINE, or download it where there is a network",
         )
@@ -85,7 +88,7 @@ def _explained(hub_id: str, revision: str | None, error: Exception) -> ModelErro
     if isinstance(error, _UNREACHABLE):
         status = getattr(getattr(error, "response", None), "status_code", None)
         reason = f"answered {status}" if status else "cannot be reached"
-        return ModelError(
+        return ModelOutOfReachError(
             f"{where}: {constants.ENDPOINT} {reason}",
             "check the network; HF_HUB_OFFLINE=1 takes a snapshot already in the cache, "
             "demo:gemma-3-270m and local folders need no network",

@@ -42,8 +42,8 @@ def load(path: Path, catalogue: Catalogue) -> Study:
         catalogue: names that tasks, subsets, prompts, sources and languages may have.
 
     Returns:
-        The study with every language written as its key, every "all" spelled out and every folder
-        as an absolute path.
+        The study with every language written as its key, every "all" of a task spelled out and
+        every folder as an absolute path. "all" languages to train on stays: sources differ in them.
 
     Raises:
         StudyError: all problems of the file at once, each with file and key.
@@ -106,15 +106,14 @@ class _Names:
                 continue
             has = set(known[source])
             available = has if available is None else available & has
-        if train.languages == "all" or available is None:
-            languages = sorted(available or ())
-        else:
-            languages = self._languages(
+        found: dict[str, object] = {"source": own}
+        if train.languages != "all" and available is not None:
+            found["languages"] = self._languages(
                 train.languages, "train.languages", available, ", ".join(train.sources)
             )
         train, wrong = bind_methods(train, self.where)
         self.problems += wrong
-        return train.model_copy(update={"languages": languages, "source": own})
+        return train.model_copy(update=found)
 
     def folder(self, name: str, key: str) -> str:
         found = self.start.joinpath(Path(name).expanduser()).resolve()

@@ -12,8 +12,16 @@ from pathlib import Path
 from maple.data.mixtures import characters
 from maple.data.pulled import opened
 from maple.data.reading import Reading
-from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
-from maple.models import files
+from maple.errors import (
+    DataError,
+    MapleError,
+    ModelError,
+    OutOfReachError,
+    StoreError,
+    StudyError,
+    nearest,
+)
+from maple.models import architecture, files
 from maple.models.adapter_files import module_shapes
 from maple.models.window import Window, window
 from maple.records import BaseModel, EvalCell, TrainCell
@@ -26,15 +34,12 @@ from maple.study.config import (
 from maple.study.grid import Engine, Subset
 from maple.study.methods import METHODS
 from maple.sweep.asked import Asked
+from maple.sweep.costs import BYTES_PER_ANSWER, BYTES_PER_CELL
 from maple.sweep.drawing import Drawn, draw
 from maple.sweep.lint import Linted, of_study
 from maple.sweep.sizes import targeted, trained_size
 from maple.sweep.templates import bind, frames, unwritable
 
-# A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics;
-# each cell is half a dozen small files, which take whole disk blocks.
-_BYTES_PER_ANSWER = 300
-_BYTES_PER_CELL = 50_000
 _REPORT_BYTES = 2_000_000
 
 _DATASET = "dataset:"
@@ -60,19 +65,45 @@ class Checked:
     templates: Mapping[tuple[str, str], str]
 
 
-def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checked:
+class NotAtHandError(StudyError):
+    """Nothing is wrong with a study, as far as it could be checked without what is out of reach.
+
+    Attributes:
+        reasons: what is out of reach and why, each once.
+        bases, drawn, asked: what is at hand.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[MapleError],
+        bases: Sequence[BaseModel],
+        drawn: Sequence[Drawn],
+        asked: Sequence[Asked],
+    ) -> None:
+        whole = StudyError.of(problems)
+        super().__init__(whole.what, whole.hint)
+        found = (one.reason for one in problems if isinstance(one, OutOfReachError))
+        self.reasons = tuple(dict.fromkeys(found))
+        self.bases, self.drawn, self.asked = tuple(bases), tuple(drawn), tuple(asked)
+
+
+def check(
+    study: Study, folder: Path | None, locks: Mapping[str, str], *, weights: bool = True
+) -> Checked:
     """Resolve models, read data, lint prompts, self-test metrics.
 
     Args:
         study: canonicalised by `study.load`.
         folder: release files, or what `maple data pull` made; None to read from the hub.
         locks: identities of bases and commits of datasets, where an earlier plan has fixed them.
+        weights: those of hub models are fetched, too.
 
     Raises:
+        NotAtHandError: the only problems are things out of reach.
         StudyError: every problem found, at once.
     """
     problems: list[MapleError] = []
-    bases = _bases(study, locks, problems)
+    bases = _bases(study, locks, problems, weights=weights)
     bound = bind(study, bases, problems)
     drawn: list[Drawn] = []
     linted: list[Linted] = []
@@ -94,6 +125,8 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     problems += _violations(linted)
     asked = tuple(one.asked for one in linted if one.asked is not None)
     problems += _unanswerable(bases, asked)
+    if problems and all(isinstance(problem, OutOfReachError) for problem in problems):
+        raise NotAtHandError(problems, bases, drawn, asked)
     if problems:
         raise StudyError.of(problems)
     identities = {base.name: base.identity for base in bases}
@@ -116,7 +149,7 @@ def lint(study: Study, folder: Path | None) -> list[Linted]:
     if study.evaluate is None:
         raise StudyError(f"{study.name}: has no [evaluate], so there is no prompt to look at")
     problems: list[MapleError] = []
-    bases = _bases(study, {}, problems)
+    bases = _bases(study, {}, problems, weights=False)
     bound = bind(study, bases, problems)
     windows = _windows(bases, study, problems)
     if folder is not None and not folder.is_dir():
@@ -195,7 +228,7 @@ def check_space(
     needed = _REPORT_BYTES + sum(size.product for size in sizes)
     needed += max((size.checkpoints for size in sizes), default=0)
     for cell in evals:
-        needed += _BYTES_PER_CELL + _BYTES_PER_ANSWER * items[cell.items]
+        needed += BYTES_PER_CELL + BYTES_PER_ANSWER * items[cell.items]
     contents: list[Drawn | Asked] = [*checked.drawn, *checked.asked]
     needed += sum(map(_content_bytes, contents))
     free = shutil.disk_usage(parent).free
@@ -207,16 +240,18 @@ def check_space(
         )
 
 
-def _bases(study: Study, locks: Mapping[str, str], problems: list[MapleError]) -> list[BaseModel]:
+def _bases(
+    study: Study, locks: Mapping[str, str], problems: list[MapleError], *, weights: bool
+) -> list[BaseModel]:
     bases: list[BaseModel] = []
     for index, name in enumerate(study.base.models):
         try:
-            base = _locked(name, _commit(locks.get(name)))
+            base = _locked(name, _commit(locks.get(name)), weights=weights)
             _check_targets(base, study.train)
             check_server(base, study)
             bases.append(base)
         except MapleError as error:
-            problems.append(MapleError(f"base.models[{index}]: {error.what}", error.hint))
+            problems.append(error.at(f"base.models[{index}]"))
     return bases
 
 
@@ -226,9 +261,9 @@ def _check_targets(base: BaseModel, train: TrainSection | None) -> None:
     if train is None or not base.path:
         return
     targets = train.target_modules
-    modules = module_shapes(Path(base.path))
+    modules = _modules(base)
     for target in targets if isinstance(targets, list) else ():
-        if not any(f".{module}".endswith(f".{target}") for module in modules):
+        if modules and not any(f".{module}".endswith(f".{target}") for module in modules):
             names = {module.split(".")[-1] for module in modules}
             raise ModelError(
                 f"{base.name}: train.target_modules: no module {target!r}", nearest(target, names)
@@ -246,11 +281,19 @@ def _check_targets(base: BaseModel, train: TrainSection | None) -> None:
             )
 
 
-def _locked(name: str, commit: str | None) -> BaseModel:
+def _modules(base: BaseModel) -> Mapping[str, tuple[int, int]]:
+    """(outputs, inputs) of a base's modules by name, from its weights or, without them, of one
+    layer, from its configuration."""
+    found = module_shapes(Path(base.path))
+    shape = None if found else architecture.of_base(base)
+    return found if shape is None else {f"layers.{name}": s for name, s in shape.linears.items()}
+
+
+def _locked(name: str, commit: str | None, *, weights: bool) -> BaseModel:
     """The base of a name, at the commit that an earlier plan found for it."""
     if commit is None:
-        return files.resolve(name)
-    at_commit = files.resolve(f"{name.partition('@')[0]}@{commit}")
+        return files.resolve(name, weights=weights)
+    at_commit = files.resolve(f"{name.partition('@')[0]}@{commit}", weights=weights)
     return dataclasses.replace(at_commit, name=name)
 
 

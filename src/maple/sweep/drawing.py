@@ -10,7 +10,7 @@ from maple.data.mixtures import Selection, content_hash, last_rows, select
 from maple.data.shares import ENGLISH
 from maple.data.sources import SOURCES, Source
 from maple.data.user import source_of
-from maple.errors import MapleError
+from maple.errors import MapleError, OutOfReachError
 from maple.records import InstructionRow, Mixture
 from maple.study.config import TrainSection
 from maple.study.grid import TrainingData
@@ -43,6 +43,11 @@ def sources_by_name(train: TrainSection) -> dict[str, Source]:
     return {**SOURCES, **{one.name: source_of(one) for one in sources_of(train)}}
 
 
+def languages_of(train: TrainSection, source: Source) -> tuple[str, ...]:
+    """The languages that a study trains on of a source: "all" are those that this source has."""
+    return source.languages if train.languages == "all" else tuple(train.languages)
+
+
 def draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) -> list[Drawn]:
     """Read every source and draw every mixture of it.
 
@@ -59,8 +64,7 @@ def draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) -
                 drawn.append(_drawn(train, sources, sources[name], mixture, folder))
             except MapleError as error:
                 of = f"{name}, mixture {mixture.name}" if mixture.name else name
-                what = f"train.sources[{index}] ({of}): {error.what}"
-                problems.append(MapleError(what, error.hint))
+                problems.append(error.at(f"train.sources[{index}] ({of})"))
     return drawn
 
 
@@ -71,7 +75,8 @@ def reads(train: TrainSection) -> Iterator[tuple[Source, str]]:
     for name in train.sources:
         source = sources[name]
         for mixture in train.mixtures():
-            languages = {*train.languages} - ({ENGLISH} if mixture.english is not None else set())
+            english = {ENGLISH} if mixture.english is not None else set()
+            languages = {*languages_of(train, source)} - english
             found |= dict.fromkeys((name, language) for language in sorted(languages))
             if mixture.english:
                 found[_lender(source, mixture) or name, ENGLISH] = None
@@ -93,7 +98,7 @@ def _drawn(
     found = select(
         source,
         mixture,
-        train.languages,
+        languages_of(train, source),
         folder,
         None if lender is None else sources[lender],
         held_out,
@@ -142,6 +147,8 @@ def _english(
         return tuple(row for row in found.validation if row.language == ENGLISH)
     try:
         return last_rows(sources[name], ENGLISH, mixture.seed, folder, train.validation.rows)
+    except OutOfReachError:
+        raise
     except MapleError as error:
         raise MapleError(
             f"English to measure forgetting with, from {name}: {error.what}",

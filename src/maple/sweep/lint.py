@@ -102,8 +102,7 @@ def of_study(
                 found.append(_of_asked(made, evaluate.exemplar_seed, windows, frames))
             except MapleError as error:
                 named = error.what.startswith(f"{own.name}/")
-                what = error.what if named else f"{own.name}/{name}: {error.what}"
-                where = MapleError(what, error.hint)
+                where = error if named else error.at(f"{own.name}/{name}")
                 cell = (own.name, own.dataset, name, own.prompt, own.n_shot)
                 found.append(Linted(*cell, 0, error=where))
     return found

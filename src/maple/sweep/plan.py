@@ -89,6 +89,8 @@ def make(
     limit: int | None,
     store: Store,
     adapter: Path | None = None,
+    *,
+    weights: bool = True,
 ) -> Plan:
     """Check a study and lay out its cells. Writes nothing.
 
@@ -98,6 +100,7 @@ def make(
         limit: items a subset, over the study's own; None to leave it to the study.
         store: where results will go: its earlier plan locks revisions, its disk must suffice.
         adapter: evaluate this PEFT folder, too, on the study's one base.
+        weights: those of hub models are fetched, too; only looking does without.
 
     Raises:
         StudyError: everything that is wrong with the study, at once.
@@ -106,7 +109,7 @@ def make(
     earlier = store.plan()
     _check_folder(store, earlier, study)
     locks = dict(earlier.locks) if earlier else {}
-    checked = check(study, folder, locks)
+    checked = check(study, folder, locks, weights=weights)
     trained = train_cells(
         study, checked.bases, [drawn.data for drawn in checked.drawn], checked.templates
     )
