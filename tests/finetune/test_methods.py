@@ -96,11 +96,11 @@ def trained(
     for kind in (Adapter, Full):
         written = kind.write_product
 
-        def look(self: Any, cell: TrainCell, out: Path, written: Any = written) -> int:
+        def look(self: Any, cell: TrainCell, texts: Any, out: Path, written: Any = written) -> int:
             self.model.eval()
             with torch.autocast("cpu", torch.bfloat16, enabled=cell.train_bits != 32):
                 seen.append(logits(self.model))
-            return int(written(self, cell, out))
+            return int(written(self, cell, texts, out))
 
         monkeypatch.setattr(kind, "write_product", look)
     outcome = train(loaded, PAIRS, cell, out, silent)
@@ -261,7 +261,7 @@ def test_a_difference_takes_the_steps_that_peft_takes_on_a_changed_base(
     assert ours[-1] < ours[0] - 0.5
 
     (tmp_path / "ours").mkdir()
-    tuned.write_product(cell, tmp_path / "ours")
+    tuned.write_product(cell, {}, tmp_path / "ours")
     changed.save_pretrained(
         tmp_path / "theirs", path_initial_model_for_weight_conversion=str(tmp_path / "start")
     )
