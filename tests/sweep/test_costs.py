@@ -11,7 +11,10 @@ from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from maple.finetune.encoding import EncodedRow
+from maple.finetune.fused import fused
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.packing import pack, packed
 from maple.models.architecture import Architecture, known, of_config
 from maple.sweep import costs
 from maple.sweep.costs import Tuning
@@ -57,7 +60,7 @@ def test_listed_modules_are_adapted_alone() -> None:
 
 
 def test_the_activations_of_a_token_of_llama_2_7b() -> None:
-    norms = 2 * 4 * 4096 + 2 * 4
+    norms = 2 * 2 * 4096 + 2 * 4
     attention = 2 * 4 * 4096 + 4 * 32
     feed_forward = 2 * 3 * 11008
     dropped = (2 + 1) * (6 * 4096 + 11008)
@@ -158,18 +161,20 @@ def _kept(
     own = {parameter.untyped_storage().data_ptr() for parameter in adapted.parameters()}
     found: dict[int, torch.Tensor] = {}
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
         place = tensor.untyped_storage().data_ptr()
         if place not in own:
             found[place] = tensor
         return tensor
 
-    ids = torch.arange(tokens).remainder(100)[None]
+    ids = tuple(token % 100 for token in range(tokens))
     with (
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16),
         disable_input_dtype_casting(adapted),
+        packed(model),
+        fused(model),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
-        loss = AnswerLoss(adapted)(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids)
+        loss = AnswerLoss(model)(pack([EncodedRow(ids, (-100, *ids[1:]))]))
     assert loss is not None
     return sum(tensor.untyped_storage().nbytes() for tensor in found.values())

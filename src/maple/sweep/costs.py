@@ -128,8 +128,8 @@ def state_bytes(shape: Architecture, tuning: Tuning) -> int:
 def activation_bytes(shape: Architecture, tuning: Tuning, *, checkpointing: bool) -> int:
     """What one token keeps for the backward pass under bfloat16 autocast.
 
-    A layer keeps, frozen matrices needing none of their inputs: the input of its two norms in
-    float32 (4H) with a factor (4); rotated queries and keys, values and the attention's result (2
+    A layer keeps, frozen matrices needing none of their inputs: the input of its two norms (2H)
+    with a factor in float32 (4); rotated queries and keys, values and the attention's result (2
     bytes each of Q, K, K, Q) with a factor a head (4); the gate before and after its squashing and
     what it is multiplied with (2I each); the input of each adapted matrix, 2 bytes a value and,
     with dropout, another for its mask and a copy of its own for each matrix; and LoRA's r values
@@ -140,7 +140,7 @@ def activation_bytes(shape: Architecture, tuning: Tuning, *, checkpointing: bool
     """
     width = 4 if tuning.bits == 32 else 2
     vectors = 2 * shape.queries + 2 * shape.keys + 3 * shape.intermediate
-    fixed = 8 * shape.hidden + 8 + width * vectors + 4 * shape.heads
+    fixed = 2 * width * shape.hidden + 8 + width * vectors + 4 * shape.heads
     adapted = _adapted(shape, tuning)
     # What several matrices read is kept once; the attention's result is counted above.
     read = {_INPUT_OF[name]: columns for name, (_, columns) in shape.linears.items()}
