@@ -117,13 +117,13 @@ def train(
 def _prepared(model: PreTrainedModel, execution: Execution) -> Iterator[None]:
     """The model as its steps are computed, until the end."""
     if execution.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        model.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
     try:
         with packed(model), fused(model):
             yield
     finally:
         if execution.gradient_checkpointing:
-            model.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
+            model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
 
 
 def _validation(
