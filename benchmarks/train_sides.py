@@ -20,7 +20,7 @@ BATCH_SIZE = 8
 R = 16
 LEARNING_RATE = 3e-4
 SEED = 0
-HELD_OUT = 48
+HELD_OUT = 24
 """Rows whose loss is measured after training."""
 
 Pairs = list[tuple[str, str]]

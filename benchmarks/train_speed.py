@@ -55,8 +55,8 @@ PROBED_STEPS = 3
 
 SETTINGS: dict[str, tuple[Any, ...]] = {
     "bf16": (True, False),
-    "per_device_train_batch_size": (8, 4, 2, 1),
     "padding_free": (False, True),
+    "per_device_train_batch_size": (8, 4, 2, 1),
     "train_sampling_strategy": ("sequential", "group_by_length"),
     "optim": ("adamw_torch", "adamw_torch_fused"),
 }
@@ -109,7 +109,7 @@ def best_settings(job: dict[str, Any]) -> dict[str, Any]:
                 continue
             tokens_s = rate({**best, name: value})
             if tokens_s < highest / 1.2:
-                break  # smaller batches only get slower
+                break  # of batch sizes, the smaller ones only get slower
             if tokens_s > highest:
                 best, highest = {**best, name: value}, tokens_s
     return best
