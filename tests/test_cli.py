@@ -120,10 +120,12 @@ def test_a_study_from_plan_to_report(tmp_path: Path) -> None:
 def test_without_a_study_file(tmp_path: Path) -> None:
     made = maple(
         *("finetune", "scripted:hash", "--source", "mini", "--languages", "en,sw"),
-        *("--r", "4", "--bits", "16", "--out", "f"),
+        *("--r", "4", "--bits", "16", "--validation-rows", "2", "--out", "f"),
         folder=tmp_path,
     )
     assert made.returncode == 0, made.stderr
+    (data,) = json.loads((tmp_path / "f" / "plan.json").read_text(encoding="utf-8"))["data"]
+    assert [(line["rows"], line["held_out"]) for line in data["table"]] == [(22, 2), (22, 2)]
     adapter = made.stdout.strip()
     assert (tmp_path / adapter / "adapter_config.json").exists()
     scored = maple(
@@ -145,7 +147,7 @@ def test_without_a_study_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["tasks", "languages", "sources"])
 def test_lists_are_data(tmp_path: Path, command: str) -> None:
     rows = json.loads(maple(command, "--json", folder=tmp_path).stdout)
-    assert len(rows) == {"tasks": 13, "languages": 213, "sources": 2}[command]
+    assert len(rows) == {"tasks": 13, "languages": 213, "sources": 7}[command]
     assert maple(command, folder=tmp_path).stdout
 
 

@@ -191,6 +191,9 @@ def finetune(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
     batch_size: Annotated[int, typer.Option(help="Examples per optimiser step.")] = 16,
     max_tokens: Annotated[int, typer.Option(help="Longest row in tokens.")] = 768,
+    validation_rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows a language to hold out of training.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Order of rows and start values.")] = 0,
     data: Data = None,
     out: Out = None,
@@ -212,6 +215,7 @@ def finetune(
             "batch_size": batch_size,
             "max_tokens": max_tokens,
             **({} if rows is None else {"rows": rows}),
+            **({} if validation_rows is None else {"validation": {"rows": validation_rows}}),
         },
     }
     made, store = _without_file(content, data, out, None, None)
@@ -412,11 +416,18 @@ def languages(
 
 @app.command()
 def sources(as_json: AsJson = False) -> None:
-    """List the training sources with their languages."""
+    """List the training sources with their languages, rows in all of them, and licence."""
+    from maple.data.sizes import trained_on
     from maple.data.sources import SOURCES
 
     rows = [
-        {"source": name, "languages": list(source.languages)} for name, source in SOURCES.items()
+        {
+            "source": name,
+            "languages": list(source.languages),
+            "rows": trained_on(source),
+            "licence": source.licence,
+        }
+        for name, source in SOURCES.items()
     ]
     _list("sources", rows, as_json)
 
@@ -733,10 +744,10 @@ def _show_plan(plan: Plan, store: Store, as_json: bool) -> None:
         return
     for note in found["notes"]:
         stdout.print(note, markup=False)
-    rows = [[str(value) for value in row.values()] for row in found["train"]]
-    _print_table("train cells", list(found["train"][0]) if rows else [], rows)
-    rows = [[str(value) for value in row.values()] for row in found["evaluate"]]
-    _print_table("eval cells", list(found["evaluate"][0]) if rows else [], rows)
+    titles = {"data": "training data", "train": "train cells", "evaluate": "eval cells"}
+    for name, title in titles.items():
+        rows = [["–" if one is None else str(one) for one in row.values()] for row in found[name]]
+        _print_table(title, list(found[name][0]) if rows else [], rows)
     stdout.print(found["total"], markup=False)
 
 

@@ -16,9 +16,9 @@ from maple.records import (
     Example,
     GenerateRequest,
     GenerateResponse,
-    InstructionRow,
     Prompted,
     Proof,
+    SourceRows,
     Unit,
 )
 
@@ -237,8 +237,17 @@ class TrainingSource(Protocol):
     languages: tuple[str, ...]
     """Keys of the languages it has, sorted."""
 
-    def rows(self, language: str, folder: Path | None) -> list[InstructionRow]:
-        """All rows of a language, in the release's order.
+    parallel: bool
+    """Rows of one id are translations of each other."""
+
+    same_ids: bool
+    """It is drawn with the same ids in every language, unless a study says otherwise."""
+
+    rows_each: int | None
+    """Rows a language where a study does not say how many; None for all there are."""
+
+    def load(self, language: str, folder: Path | None) -> SourceRows:
+        """All rows of a language that have an output.
 
         Args:
             language: a key from `languages`.

@@ -7,7 +7,7 @@ and every value can be written to Parquet or JSON as it is. Nothing here compute
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Status = Literal["done", "failed"]
@@ -17,13 +17,120 @@ Bits = Literal[4, 8, 16, 32]
 
 @dataclass(frozen=True, slots=True)
 class InstructionRow:
-    """One row of a training source. `input` is "" where the release has none."""
+    """One row of a training source. `input` is "" where the release has none.
+
+    Attributes:
+        turns: of a conversation, what was said before `instruction`, which is its last question:
+            (role, text), the role "system", "user" or "assistant".
+    """
 
     row_id: str
     language: str
     instruction: str
     input: str
     output: str
+    turns: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRows:
+    """What a training source has of one language.
+
+    Attributes:
+        rows: in the release's order.
+        empty: how many rows were left out because their output is empty or only white space.
+        remark: what a reader of the results must know about the files; "" for nothing.
+    """
+
+    rows: tuple[InstructionRow, ...]
+    empty: int
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserSource:
+    """A training source that a study describes.
+
+    Attributes:
+        path: of the file or files, "{language}" standing for a code; on the hub a pattern of file
+            names in `hub`.
+        hub: "owner/name" of a dataset; None for local files.
+        revision: of `hub`.
+        languages: the set's own code by language key.
+        column: field that holds the code; None where the path or nothing says the language.
+        fields: the set's own names by ours: "instruction", "input", "output", "id"; or "messages"
+            with "role" and "content" inside, and "id".
+        roles: the set's own names of roles, to ours.
+        where: file and key that it stands at, for messages.
+    """
+
+    name: str
+    path: str
+    hub: str | None
+    revision: str
+    languages: Mapping[str, str]
+    column: str | None
+    fields: Mapping[str, str]
+    roles: Mapping[str, str]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How many rows of which language a study trains on.
+
+    Attributes:
+        rows: in all; None for the source's own size, or all there are.
+        seed: of the sampling.
+        name: as the study gives it; None for the mixture of a study that describes none.
+        weights: "uniform", "proportional" to the rows there are, or "temperature": their number
+            to the power of 1 / `temperature`.
+        english: share of English rows; None where English is a language like the others.
+        english_from: source of English rows where a source has none.
+        classes: share by resource classes of the rows that `english` leaves.
+        same_ids: the same ids in every language; None for as the source says.
+    """
+
+    rows: int | None
+    seed: int
+    name: str | None = None
+    weights: str = "uniform"
+    temperature: float | None = None
+    english: float | None = None
+    english_from: str | None = None
+    classes: Mapping[tuple[int, ...], float] = field(default_factory=dict)
+    same_ids: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageRows:
+    """What training data hold of one language.
+
+    Attributes:
+        source: where its rows are from, which for English may be another source.
+        rows: trained on.
+        characters: of instruction, input, output and earlier turns of them.
+        empty: rows of the release that were left out because their output is empty.
+        unpaired: rows left out because another language lacks their id, or an output for it.
+        held_out: rows kept for validation.
+    """
+
+    language: str
+    source: str
+    rows: int
+    characters: int
+    empty: int
+    unpaired: int
+    held_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageTokens:
+    """What training saw of one language: as in `TrainOutcome`, the tokens over all epochs."""
+
+    rows: int
+    tokens: int
+    labelled_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +262,8 @@ class BaseModel:
 class TrainCell:
     """One adapter to be trained, or the untuned base (`method = "none"`).
 
-    Fields a method does not use are None. `base_name`, `source`, `languages` and `rows` only
-    describe: what they stand for is hashed through `base`, `tokenizer` and `data`.
+    Fields a method does not use are None. `base_name`, `source`, `mixture`, `languages` and `rows`
+    only describe: what they stand for is hashed through `base`, `tokenizer` and `data`.
     """
 
     base_name: str
@@ -183,6 +290,7 @@ class TrainCell:
     max_grad_norm: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
+    mixture: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +410,7 @@ class TrainOutcome:
         seconds: wall time of the training loop, the sum over resumed attempts.
         trainable_parameters: count.
         adapter_bytes: size of the adapter's weight file.
+        by_language: rows and tokens by language key; empty where they were not counted.
     """
 
     steps: int
@@ -314,6 +423,7 @@ class TrainOutcome:
     seconds: float
     trainable_parameters: int
     adapter_bytes: int
+    by_language: Mapping[str, LanguageTokens] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ def test_sizes_are_known_by_subset_or_for_all() -> None:
     assert known("xlsum", "release", "eng_Latn") == Size(11535, None)
     assert known("mlqa", "release", "deu_Latn.spa_Latn") == Size(1776, 196)
     assert known("mlqa", "release-dev", "eng_Latn.eng_Latn") == Size(1148, None)
-    assert known("multialpaca", "release", "fra_Latn") == Size(None, None)
+    assert known("bactrian-x", "release", "xho_Latn") == Size(67017, None)
     assert known("xcopa", "mini", "tha_Thai") == Size(None, None)
 
 

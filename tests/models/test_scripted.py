@@ -11,7 +11,13 @@ from conformance import language_model as conformance
 from maple.errors import ModelError
 from maple.models.files import resolve
 from maple.models.scripted import ScriptedModel, train_scripted
-from maple.records import ChoiceRequest, GenerateRequest, InstructionRow, TrainCell
+from maple.records import (
+    ChoiceRequest,
+    GenerateRequest,
+    InstructionRow,
+    LanguageTokens,
+    TrainCell,
+)
 
 ASKED = [
     ChoiceRequest("some shots\n\n", f"question {n}", (" yes", " no", " it may be"))
@@ -67,6 +73,7 @@ def test_training_is_deterministic_and_loaded(tmp_path: Path) -> None:
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
     assert outcome.steps == 30
+    assert outcome.by_language == {"eng_Latn": LanguageTokens(30, 2 * 30 * 4, 2 * 30 * 2)}
     assert outcome.loss_last < outcome.loss_first
     lines = [json.loads(line) for line in (tmp_path / "a/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 31))

@@ -38,9 +38,16 @@ def test_items_and_instructions_come_back(tmp_path: Path) -> None:
     path = tmp_path / "items.parquet"
     files.write_table(path, schemas.items_table([CHOICE, READING]))
     assert schemas.examples(files.read_table(path, schemas.ITEMS)) == [CHOICE, READING]
-    rows = [InstructionRow("1", "eng_Latn", "a\nb", "", "ç")]
+    told = (("system", "Be brief."), ("user", "Hi."), ("assistant", ""))
+    rows = [
+        InstructionRow("1", "eng_Latn", "a\nb", "", "ç"),
+        InstructionRow("2", "eng_Latn", "a", "b", "c", told),
+    ]
     files.write_table(path, schemas.instructions_table(rows))
     assert schemas.instructions(files.read_table(path, schemas.INSTRUCTIONS)) == rows
+    # A file of before version 4 has no column for earlier turns.
+    files.write_table(path, schemas.instructions_table(rows[:1]).drop_columns("turns"))
+    assert schemas.instructions(files.read_table(path, schemas.INSTRUCTIONS)) == rows[:1]
 
 
 def test_response_rows_keep_what_scoring_needs() -> None:

@@ -38,6 +38,7 @@ TRAIN = TrainCell(
     max_grad_norm=1.0,
     max_tokens=512,
     seed=3,
+    mixture="more-english",
 )
 EVAL = EvalCell(
     train_id="0123456789abcdef",

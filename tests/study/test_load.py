@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from maple.errors import StudyError
+from maple.records import Mixture
 from maple.study.load import Catalogue, KnownTask, load
+from maple.study.sources import sources_of
 
 CATALOGUE = Catalogue(
     tasks={
@@ -23,7 +25,10 @@ CATALOGUE = Catalogue(
         ),
         "mlqa": KnownTask({"release": ["deu_Latn.eng_Latn", "deu_Latn.deu_Latn"]}, ["native"]),
     },
-    sources={"multialpaca": ["jpn_Jpan", "por_Latn", "spa_Latn"]},
+    sources={
+        "multialpaca": ["jpn_Jpan", "por_Latn", "spa_Latn"],
+        "mini": ["eng_Latn", "spa_Latn"],
+    },
 )
 GOOD = """
 name = "s"
@@ -171,3 +176,127 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes('name = "é"'.encode("latin-1"))
     with pytest.raises(StudyError, match="cannot be read"):
         load(tmp_path / "latin.toml", CATALOGUE)
+
+
+OWN = """
+[[train.source]]
+name = "mine"
+path = "data/{language}.jsonl"
+languages = { es = "spanish", ja = "japanese" }
+fields = { instruction = "q", output = "a" }
+"""
+MIXED = """
+[[train.mixture]]
+name = "classes"
+weights = "temperature"
+temperature = 2
+english = 0.2
+english_from = "mini"
+classes = { "5" = 0.5, "0-3" = 0.25, "4" = 0.25 }
+"""
+
+
+def with_train(text: str, old: str = "", new: str = "") -> str:
+    assert old in text
+    return GOOD.replace("[evaluate]\n", text.replace(old, new) + "[evaluate]\n", 1)
+
+
+def test_a_source_of_the_studys_own(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(with_train(OWN).replace('["multialpaca"]', '["multialpaca", "mine"]'))
+    train = load(path, CATALOGUE).train
+    assert train is not None
+    assert train.languages == ["jpn_Jpan", "spa_Latn"]
+    (found,) = sources_of(train)
+    assert found.path == str(tmp_path / "data" / "{language}.jsonl")
+    assert found.languages == {"spa_Latn": "spanish", "jpn_Jpan": "japanese"}
+    assert found.fields == {"instruction": "q", "output": "a"}
+    text = with_train(OWN, 'languages = { es = "spanish", ja = "japanese" }', 'languages = ["es"]')
+    text = text.replace('["multialpaca"]', '["mine"]')
+    assert message(tmp_path, text) == (
+        "/s.toml: train.languages[0]: mine has no jpn_Jpan ('ja')\n\nhint: it has: spa_Latn"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"mine"', '"mini"', "train.source[0].name: there is a source 'mini'"),
+        ('name = "mine"', 'name = "mine2"', "nothing trains on 'mine2'"),
+        ('name = "mine"', 'name = "a/b"', "train.source[0].name: got 'a/b'"),
+        ('es = "spanish"', 'qq = "spanish"', "train.source[0].languages: unknown language 'qq'"),
+        ('ja = "japanese"', 'spa = "s"', "train.source[0].languages: spa_Latn is listed twice"),
+        ('"data/{language}.jsonl"', '"a.jsonl"', "has 2 languages; expected {language} in path"),
+        ("fields =", 'column = "l"\nfields =', "has both {language} in path and a column"),
+        (', output = "a"', "", "fields: expected instruction and output, or messages"),
+        (', output = "a"', ', answer = "a"', "train.source[0].fields.answer"),
+        (', output = "a"', ', messages = "m"', "fields of a chat set are messages (a list)"),
+        ("fields =", 'roles = { human = "user" }\nfields =', "roles belong to a chat set"),
+        ("fields =", 'hub = "owner"\nfields =', "train.source[0].hub: got 'owner'"),
+        ("fields =", 'feilds = "x"\nfields =', "train.source[0].feilds: unknown key"),
+    ],
+)
+def test_what_can_be_wrong_with_a_source(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    text = with_train(OWN, old, new)
+    assert expected in message(tmp_path, text.replace('["multialpaca"]', '["mine"]'))
+
+
+def test_mixtures(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(GOOD)
+    train = load(path, CATALOGUE).train
+    assert train is not None
+    assert train.mixtures() == [Mixture(None, 0)]
+    text = with_train(MIXED + '[[train.mixture]]\nname = "even"\nsampling_seed = 3\n')
+    path.write_text(text.replace("r = [8, 16]", "r = [8]\nrows = 90"))
+    train = load(path, CATALOGUE).train
+    assert train is not None
+    assert train.mixtures() == [
+        Mixture(
+            rows=90,
+            seed=0,
+            name="classes",
+            weights="temperature",
+            temperature=2,
+            english=0.2,
+            english_from="mini",
+            classes={(5,): 0.5, (0, 1, 2, 3): 0.25, (4,): 0.25},
+        ),
+        Mixture(rows=90, seed=3, name="even"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("temperature = 2", "", 'temperature belongs to weights = "temperature"'),
+        ('"temperature"\n', '"uniform"\n', "temperature belongs to weights"),
+        ("english = 0.2", "english = 1.0", "train.mixture[0].english: got 1.0"),
+        ("english = 0.2", "english = 0.0", "english_from belongs to a share of English"),
+        ('from = "mini"', 'from = "minni"', "english_from: unknown training source 'minni'"),
+        ('from = "mini"', 'from = "multialpaca"', "english_from: multialpaca has no eng_Latn"),
+        ('"4" = 0.25', '"4" = 0.3', "classes add up to 1.05, expected 1"),
+        ('"4" = 0.25', '"3-3" = 0.25', "classes: expected each class once"),
+        ('"0-3"', '"3-0"', "classes: expected each class once"),
+        ('"0-3"', '"low"', "train.mixture[0].classes"),
+        ("english = 0.2", "english = 0.2\nrows = 9", "train.mixture[0].rows: unknown key"),
+        (
+            "[[train.mixture]]",
+            '[[train.mixture]]\nname = "classes"\n[[train.mixture]]',
+            "mixture: classes is described more than once",
+        ),
+    ],
+)
+def test_what_can_be_wrong_with_a_mixture(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    assert expected in message(tmp_path, with_train(MIXED, old, new))
+
+
+def test_what_can_be_wrong_with_held_out_rows(tmp_path: Path) -> None:
+    section = '[train.validation]\nrows = 5\nenglish_from = "multialpaca"\n'
+    found = message(tmp_path, with_train(section))
+    assert "train.validation.english_from: multialpaca has no eng_Latn" in found
+    assert "with English: mini" in found
+    found = message(tmp_path, with_train(section, "rows = 5", "rows = 0"))
+    assert "train.validation.rows: got 0" in found

@@ -89,6 +89,20 @@ def test_every_kind_of_damage_is_named_in_one_run(tmp_path: Path) -> None:
     assert found.unread == ["notes/more.jsonl", "notes/table.csv"]
 
 
+def test_a_folder_of_bactrian_x_is_looked_through_once(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "id": f"alpaca-{n}", "output": "b" * (n > 0)} for n in range(3)]
+    path = tmp_path / "bactrian-x" / "de.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps([*rows, {"instruction": 3, "id": "x", "output": ""}]))
+    found = _check(tmp_path)
+    assert [problem.what for problem in found.problems] == [
+        f"{path}: row 4: 'instruction' is 3, expected a string"
+    ]
+    assert _states(found) == [("bactrian-x", "deu_Latn", 3, None, "a part")]
+    assert found.held[0].remarks == ("1 rows without an output are left out",)
+    assert found.unread == []
+
+
 def test_questions_are_compared_over_languages(tmp_path: Path) -> None:
     for code in ("it", "sw", "id"):
         _xcopa(tmp_path, code)
@@ -165,4 +179,7 @@ def test_the_real_files_are_sound(release_files: Path) -> None:
     assert states["mlqa", "eng_Latn.eng_Latn"] == (1148, "whole")
     assert states["xlsum", "tam_Taml"] == (100, "a part")
     assert states["multialpaca", "jpn_Jpan"] == (10191, "whole")
+    assert states["bactrian-x", "deu_Latn"] == (12000, "a part")
+    (remark,) = next(one for one in found.held if one.name == "bactrian-x").remarks
+    assert remark.endswith("not Bactrian-X")
     assert "copa_en/train-en.jsonl" in found.unread

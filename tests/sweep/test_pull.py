@@ -255,6 +255,61 @@ def test_a_pulled_folder_remembers_what_the_hub_lacks(hub: Hub, tmp_path: Path) 
     assert (held.items, held.exemplars, held.state) == (1, 1, "a part")
 
 
+def test_all_that_a_mixture_reads_is_pulled(filled: Hub, tmp_path: Path) -> None:
+    def rows(code: str) -> bytes:
+        return json.dumps(
+            [
+                {"instruction": f"{code} {n}", "id": f"alpaca-{n}", "output": "x"}
+                for n in range(ROWS)
+            ]
+        ).encode()
+
+    names = {f"data/{code}.json": rows(code) for code in ("es", "en")}
+    filled.put("MBZUAI/Bactrian-X", {"Bactrian-X.py": b"raise SystemExit", **names})
+    filled.put("me/set", {"es.jsonl": jsonl_file(*({"q": f"{n}", "a": "x"} for n in range(ROWS)))})
+    own = {
+        "name": "mine",
+        "hub": "me/set",
+        "path": "{language}.jsonl",
+        "languages": ["es"],
+        "fields": {"instruction": "q", "output": "a"},
+    }
+    content = {
+        "name": "mixed",
+        "base": {"models": ["scripted:hash"]},
+        "train": {
+            "sources": ["multialpaca", "bactrian-x-11", "mine"],
+            "languages": ["es"],
+            "source": [own],
+            "mixture": [{"name": "m", "english": 0.25, "english_from": "bactrian-x"}],
+            "validation": {"rows": 1},
+            "rows": 4,
+            "r": [8],
+            "lora_alpha": "2r",
+            "train_bits": [16],
+        },
+    }
+    what = validate(content, catalogue(), "test")
+    folder = tmp_path / "data"
+    made = pull(what, folder, {}, quiet)
+    assert [(one.source, one.language) for one in made.sources] == [
+        ("multialpaca", "spa_Latn"),
+        ("bactrian-x", "eng_Latn"),
+        ("bactrian-x", "spa_Latn"),
+    ]
+    from_hub = planned(None, tmp_path / "a", what)
+    filled.requests.clear()
+    assert planned(folder, tmp_path / "b", what).grid.train == from_hub.grid.train
+    assert filled.requests == []
+    assert "dataset:me/set@main" in from_hub.locks
+    held = datacheck.check(folder, quiet).held
+    assert [(one.name, one.subset, one.items) for one in held] == [
+        ("multialpaca", "spa_Latn", ROWS),
+        ("bactrian-x", "eng_Latn", ROWS),
+        ("bactrian-x", "spa_Latn", ROWS),
+    ]
+
+
 def test_what_cannot_be_fetched_is_named_at_once(filled: Hub, tmp_path: Path) -> None:
     del filled.repos["DAMO-NLP-MT/multialpaca"]
     filled.refused["google/xquad"] = (403, "GatedRepo")

@@ -39,6 +39,7 @@ _ADAPTER: Columns = (
     Column("base_name", _TEXT, "base model, as the study names it"),
     Column("method", _TEXT, '"none" for the untuned base, else the PEFT method'),
     Column("source", _TEXT, "training source; null for the untuned base"),
+    Column("mixture", _TEXT, "of its languages, by name; null where the study describes none"),
     Column("train_languages", pl.List(pl.String), "keys of the languages trained on"),
     Column("r", _INT, "rank"),
     Column("lora_alpha", _FLOAT, "scaling numerator of LoRA"),
@@ -165,6 +166,24 @@ TRAINING: Columns = (
     Column("trainable_parameters", _INT, "count"),
     Column("adapter_bytes", _INT, "size of the adapter's weights, bytes"),
     *_COST,
+)
+
+TRAINING_DATA: Columns = (
+    Column("source", _TEXT, "training source, as the study names it"),
+    Column("mixture", _TEXT, "as the study names it; null where it describes none"),
+    Column("language", _TEXT, "key of the language"),
+    Column("resource_class", _INT, "Joshi et al., 0 to 5; null if unknown"),
+    Column("from_source", _TEXT, "where its rows are from"),
+    Column("rows", _INT, "rows to train on"),
+    Column("share", _FLOAT, "of all rows, 0 to 1"),
+    Column("characters", _INT, "of their texts"),
+    Column("empty", _INT, "rows of the source left out for lack of an output"),
+    Column("unpaired", _INT, "rows left out because another language lacks their id"),
+    Column("held_out", _INT, "rows kept for validation"),
+    Column("base_name", _TEXT, "base model whose tokenizer it is, as the study names it"),
+    Column("rows_trained", _INT, "rows that fitted into max_tokens; null before training"),
+    Column("tokens", _INT, "tokens seen over all epochs; null before training"),
+    Column("labelled_tokens", _INT, "those of them with a label; null before training"),
 )
 
 CURVES: Columns = (

@@ -7,6 +7,7 @@ and cells of the plan that the store does not hold yet are rows with the status 
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import cast
 
 import polars as pl
@@ -16,11 +17,13 @@ from maple.analysis.columns import (
     CURVES,
     SCORES,
     TRAINING,
+    TRAINING_DATA,
     frame,
 )
 from maple.analysis.rates import has_answers
 from maple.errors import StoreError
-from maple.records import EvalCell, TrainCell
+from maple.languages import language
+from maple.records import EvalCell, TrainCell, TrainOutcome
 from maple.store import PlanFile, Record, Store
 
 Row = dict[str, object]
@@ -168,6 +171,47 @@ def training(store: Store, plan: PlanFile) -> pl.DataFrame:
     return frame(TRAINING, rows)
 
 
+def training_data(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """What the adapters of the plan are trained on, by source, mixture, language and base.
+
+    Returns:
+        Columns TRAINING_DATA, in the plan's order.
+
+    Raises:
+        StoreError: a record cannot be read.
+    """
+    outcomes: dict[tuple[str | None, str], TrainOutcome] = {}
+    for train_id, cell in plan.train.items():
+        record = store.train_record(train_id)
+        if record is not None and record.outcome is not None and record.outcome.by_language:
+            outcomes[cell.data, cell.base_name] = record.outcome
+    rows: list[Row] = []
+    for data, base in product(plan.data, plan.bases):
+        outcome = outcomes.get((data.content, base.name))
+        for line in data.table:
+            seen = outcome.by_language.get(line.language) if outcome is not None else None
+            rows.append(
+                {
+                    "source": data.source,
+                    "mixture": data.mixture,
+                    "language": line.language,
+                    "resource_class": language(line.language).resource_class,
+                    "from_source": line.source,
+                    "rows": line.rows,
+                    "share": line.rows / data.rows,
+                    "characters": line.characters,
+                    "empty": line.empty,
+                    "unpaired": line.unpaired,
+                    "held_out": line.held_out,
+                    "base_name": base.name,
+                    "rows_trained": seen.rows if seen is not None else None,
+                    "tokens": seen.tokens if seen is not None else None,
+                    "labelled_tokens": seen.labelled_tokens if seen is not None else None,
+                }
+            )
+    return frame(TRAINING_DATA, rows)
+
+
 def curves(store: Store, plan: PlanFile) -> pl.DataFrame:
     """The training log of every adapter of the plan, as far as it got.
 
@@ -214,6 +258,7 @@ def _adapter(cell: TrainCell) -> Row:
         "base_name": cell.base_name,
         "method": cell.method,
         "source": cell.source,
+        "mixture": cell.mixture,
         "train_languages": None if cell.languages is None else list(cell.languages),
         "r": cell.r,
         "lora_alpha": cell.lora_alpha,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maple.data.reading import Snapshot, current
-from maple.data.release import read_jsonl, read_member
+from maple.data.release import read_member, read_rows
 from maple.data.rows import Row
 from maple.errors import DataError
 
@@ -59,7 +59,7 @@ class HubDataset:
 
         Args:
             patterns: file name patterns ("it/test-*.parquet") in order of preference; the files
-                are Parquet, or JSON Lines, plain or gzip-compressed.
+                are Parquet, JSON Lines or JSON arrays, the latter two also gzip-compressed.
 
         Raises:
             DataError: as `commit`; no file matches; a file is broken or has no rows.
@@ -146,7 +146,7 @@ class HubDataset:
 
     def _read(self, file: str, commit: str) -> list[Row]:
         path, name = self._fetch(file, commit), self._shown(file, commit)
-        return _parquet(path, name) if file.endswith(".parquet") else read_jsonl(path, name)
+        return read_rows(path, name)
 
     def _shown(self, file: str, commit: str) -> str:
         return f"{self.repo}@{commit[:12]}/{file}"
@@ -238,17 +238,3 @@ def _matching(files: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
         if found:
             return found
     return ()
-
-
-def _parquet(path: Path, name: str) -> list[Row]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        values = parquet.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{name}: not a readable Parquet file ({type(error).__name__})",
-            "delete it from the hub's cache, or from the pulled folder, and fetch it again",
-        ) from error
-    return [Row(f"{name}:{number}", number, row) for number, row in enumerate(values, start=1)]

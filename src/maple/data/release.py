@@ -117,6 +117,45 @@ def _jsonl(content: bytes, name: str) -> list[Row]:
     return rows
 
 
+def read_rows(path: Path, shown: str | None = None) -> list[Row]:
+    """All rows of a Parquet or JSON file, by its name; JSON may be gzip-compressed (".gz").
+
+    JSON is an array of objects or JSON Lines, whichever it holds: both go by the name of `.json`.
+
+    Args:
+        path: the file.
+        shown: what messages call the file; its path by default.
+
+    Raises:
+        DataError: as `read_jsonl`; the rows of an array are named by their place in it, from 1.
+    """
+    name = shown or str(path)
+    if path.suffix == ".parquet":
+        return read_parquet(path, name)
+    content = _content(path, name)
+    return _array(content, name) if content.lstrip()[:1] == b"[" else _jsonl(content, name)
+
+
+def read_parquet(path: Path, name: str) -> list[Row]:
+    """All rows of a Parquet file; `name` is what messages call it.
+
+    Raises:
+        DataError: missing or unreadable.
+    """
+    import pyarrow as pa  # 100 ms; most files are JSON
+    from pyarrow import parquet
+
+    current().files.add(path)
+    try:
+        values = parquet.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{name}: not a readable Parquet file ({type(error).__name__})",
+            "fetch it again; delete it before from the hub's cache, or the pulled folder",
+        ) from error
+    return [Row(f"{name}:{number}", number, row) for number, row in enumerate(values, start=1)]
+
+
 def read_json(path: Path) -> Mapping[str, object]:
     """A file that is one JSON object.
 
@@ -155,6 +194,27 @@ def read_any(path: Path) -> None:
         _content(path, str(path))
 
 
+def _array(content: bytes, name: str) -> list[Row]:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        values = _json(content, name)  # says what is wrong
+    escaped = b"\\ud" in content.lower()
+    rows: list[Row] = []
+    problems: list[DataError] = []
+    for number, value in enumerate(values, start=1):
+        where = f"{name}: row {number}"
+        try:
+            rows.append(Row(where, number, _checked(value, where, escaped=escaped)))
+        except DataError as error:
+            problems.append(error)
+    report(problems)
+    if not rows:
+        what = "no row of it can be read" if problems else "the file is empty"
+        raise DataError(f"{name}: {what}", "download it again")
+    return rows
+
+
 def _content(path: Path, name: str) -> bytes:
     current().files.add(path)
     try:
@@ -178,22 +238,27 @@ def _content(path: Path, name: str) -> bytes:
 
 
 def _object(text: bytes, where: str) -> Mapping[str, object]:
-    value = _json(text, where)
+    return _checked(_json(text, where), where, escaped=b"\\ud" in text.lower())
+
+
+def _checked(value: object, where: str, *, escaped: bool) -> Mapping[str, object]:
+    """A JSON value that must be an object; `escaped`: its text has \\ud800 to \\udfff in it."""
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected a JSON object, got {type(value).__name__}")
+    if escaped:  # half of an escaped pair can be read, and never written
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{where}: an escaped character is half of a pair (\\ud800 to \\udfff alone)",
+                "mend the file, or leave the row out",
+            ) from error
     return value
 
 
 def _json(text: bytes, where: str) -> object:
     try:
         value: object = json.loads(text.decode("utf-8"))
-        if b"\\ud" in text.lower():  # half of an escaped pair can be read, and never written
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{where}: an escaped character is half of a pair (\\ud800 to \\udfff alone)",
-            "mend the file, or leave the row out",
-        ) from error
     except RecursionError as error:
         raise DataError(f"{where}: not JSON, nested too deeply") from error
     except UnicodeDecodeError as error:

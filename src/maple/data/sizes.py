@@ -9,6 +9,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from maple.data.sources import Source
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -33,6 +35,22 @@ def known(name: str, dataset: str, subset: str) -> Size:
     """
     sizes = _sizes().get(dataset, {}).get(name, {})
     return Size(_of(sizes.get("items"), subset), _of(sizes.get("exemplars"), subset))
+
+
+def trained_on(source: Source) -> int | None:
+    """Rows of a training source in all its languages, where a study does not say how many.
+
+    Returns:
+        What the release has, those without an output among them, or what a preset is cut to; None
+        where a language's size is unknown.
+    """
+    name = source.part_of or source.name
+    sizes = [known(name, "release", language).items for language in source.languages]
+    found = [size for size in sizes if size is not None]
+    if len(found) < len(sizes):
+        return None
+    each = source.rows_each
+    return sum(found if each is None else [min(size, each) for size in found])
 
 
 def _of(count: int | Mapping[str, int] | None, subset: str) -> int | None:

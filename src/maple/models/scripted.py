@@ -33,6 +33,7 @@ from maple.records import (
     GenerateRequest,
     GenerateResponse,
     InstructionRow,
+    LanguageTokens,
     Proof,
     StopReason,
     TrainCell,
@@ -218,7 +219,22 @@ def train_scripted(rows: Sequence[InstructionRow], cell: TrainCell, out: Path) -
         seconds=0.0,
         trainable_parameters=2 * _WIDTH * (cell.r or _WIDTH),
         adapter_bytes=(out / WEIGHTS_FILE).stat().st_size,
+        by_language=_by_language(rows, epochs),
     )
+
+
+def _by_language(rows: Sequence[InstructionRow], epochs: float) -> dict[str, LanguageTokens]:
+    """Words in place of tokens."""
+    counts: dict[str, list[int]] = {}
+    for row in rows:
+        found = counts.setdefault(row.language, [0, 0, 0])
+        labelled = len(row.output.split())
+        for place, more in enumerate((1, len(f"{row.instruction} {row.input}".split()), labelled)):
+            found[place] += more
+    return {
+        language: LanguageTokens(count, int((asked + told) * epochs), int(told * epochs))
+        for language, (count, asked, told) in sorted(counts.items())
+    }
 
 
 def _write_adapter(cell: TrainCell, seed: str, out: Path) -> None:

@@ -32,8 +32,8 @@ _MACROS: Columns = (
     Column("delta_high", pl.Float64(), "upper end"),
 )
 _IDENTITY = [
-    *("eval_id", "base_name", "method", "source", "r", "lora_alpha", "train_bits", "eval_bits"),
-    *("seed", "task", "dataset", "subset", "language", "prompt", "n_shot"),
+    *("eval_id", "base_name", "method", "source", "mixture", "r", "lora_alpha", "train_bits"),
+    *("eval_bits", "seed", "task", "dataset", "subset", "language", "prompt", "n_shot"),
     *("metric", "metric_version"),
 ]
 _COST = ["seconds", "load_seconds", "peak_bytes", "energy_joules", "energy_note"]
@@ -58,6 +58,7 @@ def tables(gathered: Gathered) -> dict[str, bytes]:
         "deltas": estimates.filter(pl.col("delta").is_not_null()).select(*_IDENTITY, *_DELTAS),
         "macros": _macros(gathered),
         "training": gathered.training,
+        "training_data": gathered.training_data,
         "curves": gathered.curves,
         "answers": gathered.answers,
         "choices": gathered.choices,

@@ -42,14 +42,15 @@ class Figure:
 
 
 def heatmaps(gathered: Gathered, table: Table) -> list[Figure]:
-    """Macro delta by rank and bits, one figure a base, source and seed."""
+    """Macro delta by rank and bits, one figure a base, source, mixture and seed."""
     panels: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for line, cell, macro in _tuned(gathered, table):
         if cell.r is None:
             continue
         whole = macro is not None and macro.complete and macro.delta is not None
         delta = macro.delta if macro is not None and whole else None
-        panels.setdefault((line.base_name, cell.source or "", cell.seed or 0), []).append(
+        data = labels.data_label(cell.source, cell.mixture)
+        panels.setdefault((line.base_name, data, cell.seed or 0), []).append(
             {
                 "r": str(cell.r),
                 "bits": _bits(cell, line.eval_bits),
@@ -90,7 +91,7 @@ def bars(gathered: Gathered, table: Table) -> list[Figure]:
         if cell.method == "none":
             plain[line.base_name, line.eval_bits] = line, cell
         else:
-            key = line.base_name, line.eval_bits, cell.source or ""
+            key = line.base_name, line.eval_bits, labels.data_label(cell.source, cell.mixture)
             panels.setdefault(key, []).append((line, cell))
     for base, bits in plain:
         if not any(key[:2] == (base, bits) for key in panels):
@@ -121,7 +122,7 @@ def curves(gathered: Gathered) -> list[Figure]:
     rows: dict[tuple[str, str, int], list[dict[str, object]]] = {}
     for (train_id,), log in gathered.curves.group_by("train_id", maintain_order=True):
         cell = gathered.plan.train[str(train_id)]
-        key = cell.base_name, cell.source or "", cell.train_bits or 0
+        key = cell.base_name, labels.data_label(cell.source, cell.mixture), cell.train_bits or 0
         panels.setdefault(key, []).append(cell)
         rows.setdefault(key, []).extend(
             {"series": _series(cell, key[2]), "run": str(train_id), **point}

@@ -43,7 +43,7 @@ class Table:
     """All cells that share a setting.
 
     Attributes:
-        lines: sorted by base, precision, untuned first, source, rank, seed.
+        lines: sorted by base, precision, untuned first, source, mixture, rank, seed.
         subsets: name of each subset's column by subset, in the plan's order.
         rules: language rules of the metric by subset.
         primary: whether the setting's metric is the task's primary one.
@@ -77,6 +77,7 @@ class Gathered:
     plan: PlanFile
     cells: pl.DataFrame
     training: pl.DataFrame
+    training_data: pl.DataFrame
     curves: pl.DataFrame
     answers: pl.DataFrame
     choices: pl.DataFrame
@@ -137,6 +138,7 @@ def gather(store: Store) -> Gathered:
         ),
         answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
         training=frames.training(store, plan),
+        training_data=frames.training_data(store, plan),
         curves=frames.curves(store, plan),
         answers=rates.answers(store, plan),
         choices=rates.choices(store, plan),
@@ -204,11 +206,12 @@ def _lines(plan: PlanFile, evals: dict[str, EvalCell]) -> tuple[Line, ...]:
         found.setdefault((cell.train_id, cell.eval_bits), {})[cell.subset] = eval_id
     bases = list(dict.fromkeys(cell.base_name for cell in plan.train.values()))
 
-    def order(key: tuple[str, int]) -> tuple[int, int, bool, str, int, int, int]:
+    def order(key: tuple[str, int]) -> tuple[int, int, bool, str, str, int, int, int]:
         cell = plan.train[key[0]]
         tuned = cell.method != "none"
+        data = cell.source or "", cell.mixture or ""
         numbers = cell.r or 0, cell.train_bits or 0, cell.seed or 0
-        return bases.index(cell.base_name), key[1], tuned, cell.source or "", *numbers
+        return bases.index(cell.base_name), key[1], tuned, *data, *numbers
 
     return tuple(
         Line(

@@ -39,6 +39,11 @@ def method_label(cell: TrainCell) -> str:
     return name if cell.r is None else f"{name} r={cell.r}"
 
 
+def data_label(source: str | None, mixture: str | None) -> str:
+    """ "multialpaca", "multialpaca, more-english"; "" for the untuned base."""
+    return ", ".join(name for name in (source, mixture) if name)
+
+
 def subset_label(subset: str, key: str, shared: bool) -> str:
     """The language's name; with the subset's own where several subsets share the language."""
     origin = translation(subset)
@@ -121,7 +126,8 @@ def spread(values: list[int]) -> str:
 def _origin(cell: TrainCell) -> list[str]:
     if cell.method in {"none", "adapter"}:
         return []
-    return [*([cell.source] if cell.source else []), f"seed {cell.seed}"]
+    data = data_label(cell.source, cell.mixture)
+    return [*([data] if data else []), f"seed {cell.seed}"]
 
 
 def _rounded(value: float) -> float:

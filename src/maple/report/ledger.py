@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from maple.languages import language
 from maple.records import Cost, EvalCell, ScoreCell, TrainCell
 from maple.report import labels
 from maple.report.gathered import Gathered, Line
@@ -78,6 +79,39 @@ def adapters(gathered: Gathered) -> Grid | None:
     )
     note = "Loss in nats a token, mean over the first and the last tenth of the steps."
     return Grid("Adapters", columns, tuple(rows), (note,))
+
+
+def training_data(gathered: Gathered) -> Grid | None:
+    """What was trained on, by language; None where the plan does not say."""
+    found = gathered.training_data
+    if found.is_empty():
+        return None
+    bases = list(found["base_name"].unique(maintain_order=True))
+    by_line: dict[tuple[str, ...], list[str]] = {}
+    for row in found.iter_rows(named=True):
+        resource = row["resource_class"]
+        line = (
+            labels.data_label(row["source"], row["mixture"]),
+            language(row["language"]).name,
+            "unknown" if resource is None else str(resource),
+            row["from_source"],
+            labels.count(row["rows"]),
+            labels.percent(row["share"]),
+            labels.count(row["characters"]),
+            *(labels.count(row[name]) for name in ("empty", "unpaired", "held_out")),
+        )
+        by_line.setdefault(line, []).append(labels.count(row["tokens"]))
+    columns = (
+        *("data", "language", "class", "from", "rows", "share", "characters"),
+        *("empty, left out", "unpaired, left out", "held out"),
+        *(f"tokens, {base}" if len(bases) > 1 else "tokens" for base in bases),
+    )
+    note = (
+        "Empty: rows of the source without an output. Unpaired: rows whose id lacks an output in "
+        "another language. Tokens: those trained on, over all epochs."
+    )
+    rows = tuple((*line, *tokens) for line, tokens in by_line.items())
+    return Grid("Training data", columns, rows, (note,))
 
 
 def cost(gathered: Gathered) -> Grid | None:

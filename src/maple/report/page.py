@@ -87,6 +87,7 @@ def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -
         sentences=sentences.summary(gathered),
         sections=sections,
         adapters=ledger.adapters(gathered),
+        training_data=ledger.training_data(gathered),
         curves=curves,
         cost=ledger.cost(gathered),
         preferred=rates.preferred(gathered),

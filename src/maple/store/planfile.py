@@ -9,6 +9,7 @@ from pydantic import ConfigDict, ValidationError
 
 from maple.errors import StoreError
 from maple.records import BaseModel, EvalCell, ScoreCell, TrainCell
+from maple.study.grid import TrainingData
 
 
 class PlanFile(Section):
@@ -29,6 +30,7 @@ class PlanFile(Section):
         prompts: names of the prompts that an eval cell stands for, where they are several with
             the same words: "native" and "english" in English.
         languages: by "task/subset", the key of the language it is asked in.
+        data: what is trained on; empty in plans of earlier versions.
         notes: what the reader of the results should know, in plain sentences.
     """
 
@@ -50,6 +52,7 @@ class PlanFile(Section):
     prompts: dict[str, tuple[str, ...]] = {}
     primary_metrics: dict[str, str]
     languages: dict[str, str]
+    data: tuple[TrainingData, ...] = ()
     notes: tuple[str, ...]
 
     def prompts_of(self, eval_id: str) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1, 2, 3] = 3
+    schema_version: Literal[1, 2, 3, 4] = 4
     kind: Literal["train", "eval", "score"]
     id: str
     status: Literal["done", "failed"]

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from maple.records import ChoiceResponse, Example, GenerateResponse, InstructionRow
 
-SCHEMA_VERSION = 3
-"""2 added the column `greedy`, 3 `neutral_logprobs`."""
+SCHEMA_VERSION = 4
+"""2 added the column `greedy`, 3 `neutral_logprobs`, 4 `turns`."""
 
 _TEXT = pa.string()
 _INTS = pa.list_(pa.int32())
@@ -32,7 +32,16 @@ ITEMS = pa.schema(
     ]
 )
 INSTRUCTIONS = pa.schema(
-    [pa.field(name, _TEXT) for name in ("row_id", "language", "instruction", "input", "output")]
+    [
+        *(pa.field(name, _TEXT) for name in ("row_id", "language", "instruction", "input")),
+        pa.field("output", _TEXT),
+        # Null where a row has no earlier turns, and before version 4.
+        pa.field(
+            "turns",
+            pa.list_(pa.struct([("role", _TEXT), ("text", _TEXT)])),
+            metadata={"since": "4"},
+        ),
+    ]
 )
 CHOICE_RESPONSES = pa.schema(
     [
@@ -111,14 +120,23 @@ def examples(table: pa.Table) -> list[Example]:
 def instructions_table(rows: Sequence[InstructionRow]) -> pa.Table:
     """Instruction rows as rows of INSTRUCTIONS, in the given order."""
     return pa.Table.from_pylist(
-        [{name: getattr(row, name) for name in INSTRUCTIONS.names} for row in rows],
+        [
+            {name: getattr(row, name) for name in INSTRUCTIONS.names}
+            | {"turns": [{"role": role, "text": text} for role, text in row.turns] or None}
+            for row in rows
+        ],
         schema=INSTRUCTIONS,
     )
 
 
 def instructions(table: pa.Table) -> list[InstructionRow]:
     """Rows of INSTRUCTIONS as instruction rows."""
-    return [InstructionRow(**row) for row in table.to_pylist()]
+    return [
+        InstructionRow(
+            **row | {"turns": tuple((one["role"], one["text"]) for one in row["turns"] or ())}
+        )
+        for row in table.to_pylist()
+    ]
 
 
 def choice_row(

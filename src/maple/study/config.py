@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from maple.records import Mixture
 from maple.study.setups import SOURCE, Setup
 
 _ALPHA_RULE = re.compile(r"([0-9]+(?:\.[0-9]+)?)?r")
@@ -24,6 +25,7 @@ FOREIGN = "lm_eval:"
 Positive = Annotated[int, Field(ge=1)]
 Rank = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 def _distinct(values: list[object]) -> list[object]:
@@ -40,6 +42,11 @@ def _alpha(value: str | float) -> str | float:
     if not 0 < factor <= _LARGEST_ALPHA:
         raise ValueError(f"expected a factor or a number above 0, at most {_LARGEST_ALPHA:g}")
     return value
+
+
+def _classes(name: str) -> tuple[int, ...]:
+    """Resource classes by their name, "3" or "0-2"."""
+    return tuple(range(int(name[0]), int(name[-1]) + 1))
 
 
 def host(url: str) -> str:
@@ -74,6 +81,92 @@ class BaseSection(_Section):
     models: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+
+_PLACE = "{language}"
+
+
+class SourceSection(_Section):
+    """[[train.source]]: a training source of the user's own, by name in `sources`.
+
+    Files or a hub dataset (JSON arrays, JSON Lines, Parquet), and which of its fields are ours.
+    """
+
+    name: Name
+    path: Annotated[str, Field(min_length=1)]  # from the study file; of `hub`, a pattern of names
+    hub: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")] | None = None
+    revision: str = "main"  # of the hub dataset
+    languages: dict[str, str] | Annotated[list[str], Field(min_length=1)]  # with the set's codes
+    column: str | None = None  # field that holds the code
+    fields: dict[
+        Literal["instruction", "input", "output", "id", "messages", "role", "content"], str
+    ]
+    roles: dict[str, Literal["system", "user", "assistant"]] = {}
+
+    @model_validator(mode="after")
+    def _says_which_language(self) -> SourceSection:
+        placed = _PLACE in self.path
+        if placed and self.column is not None:
+            raise ValueError(f"has both {_PLACE} in path and a column; expected one of them")
+        if not placed and self.column is None and len(self.languages) != 1:
+            raise ValueError(
+                f"has {len(self.languages)} languages; expected {_PLACE} in path, a column that "
+                "says which, or one language"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _maps_rows_or_messages(self) -> SourceSection:
+        chat = {"messages", "role", "content"} & self.fields.keys()
+        rows = {"instruction", "input", "output"} & self.fields.keys()
+        if chat and (rows or "messages" not in chat):
+            raise ValueError(
+                "fields of a chat set are messages (a list), role and content in it, and id; "
+                f"got {', '.join(self.fields)}"
+            )
+        if not chat and not {"instruction", "output"} <= rows:
+            raise ValueError("fields: expected instruction and output, or messages")
+        if self.roles and not chat:
+            raise ValueError("roles belong to a chat set, which has fields.messages")
+        return self
+
+
+class MixtureSection(_Section):
+    """[[train.mixture]]: how many rows of which language; `rows` of [train] in all."""
+
+    name: Name
+    weights: Literal["uniform", "proportional", "temperature"] = "uniform"
+    temperature: Annotated[float, Field(gt=0, le=100)] | None = None
+    """A language's share is its rows to the power of 1 / temperature."""
+    english: Annotated[float, Field(ge=0, lt=1)] | None = None  # share of all rows
+    english_from: str | None = None  # source of English rows for sources without
+    classes: dict[Annotated[str, Field(pattern=r"^[0-5](-[0-5])?$")], Share] = {}
+    """Share by resource class, "3" or "0-2", of the rows that `english` leaves."""
+    same_ids: bool | None = None  # the same ids in every language; by default as the source says
+    sampling_seed: Seed | None = None  # by default that of [train]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> MixtureSection:
+        if (self.weights == "temperature") != (self.temperature is not None):
+            raise ValueError('temperature belongs to weights = "temperature", which needs it')
+        if self.english_from is not None and not self.english:
+            raise ValueError("english_from belongs to a share of English, english")
+        groups = [_classes(name) for name in self.classes]
+        listed = [one for group in groups for one in group]
+        if len(set(listed)) < len(listed) or not all(groups):
+            raise ValueError('classes: expected each class once, as "3" or from low to high, "0-2"')
+        if self.classes and round(sum(self.classes.values()), 9) != 1:
+            raise ValueError(f"classes add up to {sum(self.classes.values()):g}, expected 1")
+        return self
+
+
+class ValidationSection(_Section):
+    """[train.validation]: rows that are held out and never trained on."""
+
+    rows: Positive  # a language
+    english_from: str | None = None  # English for forgetting; by default the source's, else mini's
+
+
 class TrainSection(_Section):
     """[train]: instruction data, method, precision and optimisation of every adapter."""
 
@@ -103,6 +196,37 @@ class TrainSection(_Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # not from the paper
     max_tokens: Annotated[int, Field(ge=8)] = 768  # not from the paper; prompt and answer together
     sampling_seed: Seed = 0  # which rows are drawn; the study's seeds move order and start values
+    source: list[SourceSection] = []
+    mixture: list[MixtureSection] = []
+    validation: ValidationSection | None = None
+
+    @model_validator(mode="after")
+    def _names_once(self) -> TrainSection:
+        for kind, sections in (("source", self.source), ("mixture", self.mixture)):
+            names = [section.name for section in sections]
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise ValueError(f"{kind}: {', '.join(repeated)} is described more than once")
+        return self
+
+    def mixtures(self) -> list[Mixture]:
+        """Every mixture of the study; without any, one that is even over the languages."""
+        if not self.mixture:
+            return [Mixture(self.rows, self.sampling_seed)]
+        return [
+            Mixture(
+                rows=self.rows,
+                seed=self.sampling_seed if one.sampling_seed is None else one.sampling_seed,
+                name=one.name,
+                weights=one.weights,
+                temperature=one.temperature,
+                english=one.english,
+                english_from=one.english_from,
+                classes={_classes(name): share for name, share in one.classes.items()},
+                same_ids=one.same_ids,
+            )
+            for one in self.mixture
+        ]
 
     def alpha(self, r: int) -> float:
         """`lora_alpha` at a rank, by the stated rule."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from maple.records import BaseModel, EvalCell, ScoreCell, TrainCell
+from maple.records import BaseModel, EvalCell, LanguageRows, ScoreCell, TrainCell
 from maple.study.config import Study, TrainSection
 from maple.study.identity import eval_id, score_id, train_id
 
@@ -17,12 +17,24 @@ REFUSE, SHORTEN = "refuse", "shorten"
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """A training source as the study draws from it."""
+    """A training source as the study draws from it, by one mixture.
+
+    Attributes:
+        content: hash of the rows to train on.
+        mixture: its name; None where the study describes none.
+        table: what there is of each language.
+        validation: hash of the rows held out, of all languages; None without any.
+        english: hash of the English rows held out, to measure forgetting with.
+    """
 
     source: str
     languages: tuple[str, ...]
     rows: int
     content: str
+    mixture: str | None = None
+    table: tuple[LanguageRows, ...] = ()
+    validation: str | None = None
+    english: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,7 @@ def train_cells(
     Args:
         study: the study, canonicalised.
         bases: its base models, resolved.
-        data: its training data, one entry a source.
+        data: its training data, one entry a source and mixture.
         template: hash of the training template.
     """
     cells: dict[str, TrainCell] = {}
@@ -196,6 +208,7 @@ def _adapter(
         max_grad_norm=train.max_grad_norm,
         max_tokens=train.max_tokens,
         seed=seed,
+        mixture=data.mixture,
     )
 
 

@@ -20,7 +20,7 @@ IDENTITY_VERSION = 1
 # Fields that only describe. What they stand for is hashed through another field: the data's
 # content instead of its source's name, the prompt's text instead of its name.
 DESCRIPTIVE = {
-    "train": frozenset({"base_name", "source", "languages", "rows"}),
+    "train": frozenset({"base_name", "source", "mixture", "languages", "rows"}),
     "eval": frozenset({"dataset", "prompt"}),
     "score": frozenset[str](),
 }

@@ -13,6 +13,8 @@ from maple.study.config import FOREIGN, PromptSection, Study, TaskSection, Train
 from maple.study.parsing import parsed, read_toml
 from maple.study.prompts import KnownTask, bind
 from maple.study.setups import ENGLISH
+from maple.study.sources import bind as bind_sources
+from maple.study.sources import lenders
 
 _NOT_FOREIGN = ("dataset", "metrics", "prompt", "subsets", "setup", "translations", "translated_by")
 """Keys that tasks of lm-evaluation-harness do not take."""
@@ -88,14 +90,15 @@ class _Names:
         self.problems: list[MapleError] = []
 
     def train(self, train: TrainSection, catalogue: Catalogue) -> TrainSection:
+        own = bind_sources(train, catalogue.sources, self.where, self.start, self.problems)
+        known = {**catalogue.sources, **{one.name: sorted(one.languages) for one in own}}
+        lenders(train, known, self.where, self.problems)
         available: set[str] | None = None
         for index, source in enumerate(train.sources):
-            if source not in catalogue.sources:
-                self._unknown(
-                    f"train.sources[{index}]", "training source", source, catalogue.sources
-                )
+            if source not in known:
+                self._unknown(f"train.sources[{index}]", "training source", source, known)
                 continue
-            has = set(catalogue.sources[source])
+            has = set(known[source])
             available = has if available is None else available & has
         if train.languages == "all" or available is None:
             languages = sorted(available or ())
@@ -103,7 +106,7 @@ class _Names:
             languages = self._languages(
                 train.languages, "train.languages", available, ", ".join(train.sources)
             )
-        return train.model_copy(update={"languages": languages})
+        return train.model_copy(update={"languages": languages, "source": own})
 
     def folder(self, name: str, key: str) -> str:
         found = self.start.joinpath(Path(name).expanduser()).resolve()

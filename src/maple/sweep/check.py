@@ -9,26 +9,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maple.data.mixtures import content_hash as rows_hash
-from maple.data.mixtures import select
+from maple.data.mixtures import characters
 from maple.data.pulled import opened
 from maple.data.reading import Reading
-from maple.data.sources import SOURCES
 from maple.errors import DataError, MapleError, ModelError, StoreError, StudyError, nearest
 from maple.models import files
 from maple.models.adapter_files import module_shapes
 from maple.models.window import Window, window
 from maple.prompts import training
-from maple.records import BaseModel, EvalCell, InstructionRow, TrainCell
+from maple.records import BaseModel, EvalCell, TrainCell
 from maple.study.config import (
     FOREIGN,
     ServerSection,
     Study,
     TrainSection,
 )
-from maple.study.grid import Engine, Subset, TrainingData
+from maple.study.grid import Engine, Subset
 from maple.study.identity import content_hash
 from maple.sweep.asked import Asked
+from maple.sweep.drawing import Drawn, draw
 from maple.sweep.lint import Linted, of_study
 
 # A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics;
@@ -42,14 +41,6 @@ _ADAPTER_COPIES = 7
 
 _DATASET = "dataset:"
 """Prefix of the names of hub datasets among the locks, which hold base models, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """The rows a study trains on, of one source."""
-
-    data: TrainingData
-    rows: tuple[InstructionRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +81,7 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     else:
         try:
             with opened(folder, dataset_pins(locks)) as (source, found):
-                drawn = _draw(study.train, source, problems) if study.train else []
+                drawn = draw(study.train, source, problems) if study.train else []
                 if study.evaluate is not None:
                     windows = _windows(bases, study, problems)
                     linted = of_study(study.evaluate, source, windows)
@@ -250,22 +241,6 @@ def _commit(identity: str | None) -> str | None:
     return identity.rpartition("@")[2]
 
 
-def _draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) -> list[Drawn]:
-    drawn: list[Drawn] = []
-    languages = tuple(sorted(train.languages))
-    for index, name in enumerate(train.sources):
-        try:
-            rows = select(SOURCES[name], languages, train.rows, train.sampling_seed, folder)
-        except MapleError as error:
-            problems.append(
-                MapleError(f"train.sources[{index}] ({name}): {error.what}", error.hint)
-            )
-            continue
-        data = TrainingData(name, languages, len(rows), rows_hash(rows))
-        drawn.append(Drawn(data, tuple(rows)))
-    return drawn
-
-
 def _windows(
     bases: Sequence[BaseModel], study: Study, problems: list[MapleError]
 ) -> list[tuple[BaseModel, Window]]:
@@ -342,7 +317,9 @@ def _adapter_bytes(base_path: str, cell: TrainCell) -> int:
 def _content_bytes(content: Drawn | Asked) -> int:
     """Upper bound of what rows or items take in the store: their text, uncompressed."""
     if isinstance(content, Drawn):
-        return sum(len(row.instruction + row.input + row.output) * 3 for row in content.rows)
+        kept = (*content.validation, *content.english)
+        trained = sum(line.characters for line in content.data.table)
+        return 3 * (trained + sum(map(characters, kept)))
     return sum(
         sum(map(len, (*item.fields.values(), *item.choices, *item.golds))) * 3
         for item in (*content.items, *content.pool)

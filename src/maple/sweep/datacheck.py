@@ -169,9 +169,11 @@ class _Look:
         remarks: tuple[str, ...] = ()
         try:
             loaded = SOURCES[name].load(language, self._folder)
-            count = len(loaded.rows) + loaded.dropped
-            if loaded.dropped:
-                remarks = (f"{loaded.dropped} rows without an output are left out",)
+            count = len(loaded.rows) + loaded.empty
+            if loaded.remark:
+                remarks = (loaded.remark,)
+            if loaded.empty:
+                remarks = (*remarks, f"{loaded.empty} rows without an output are left out")
         except NoFilesError:
             return
         except DataError as error:
@@ -303,7 +305,9 @@ def _parts(pulled: Pulled | None) -> dict[str, list[str]]:
     """Training sources with their languages, as `wanted`."""
     if pulled is None:
         return {
-            name: list(source.languages) for name, source in SOURCES.items() if name != _PACKAGED
+            name: list(source.languages)
+            for name, source in SOURCES.items()
+            if name != _PACKAGED and source.part_of is None
         }
     chosen: dict[str, list[str]] = {}
     for one in pulled.manifest.sources:

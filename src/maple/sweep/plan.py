@@ -19,7 +19,7 @@ from maple.records import EvalCell, EvalWork, ScoreCell, Server, TrainWork, Unit
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
 from maple.study.config import Study
-from maple.study.grid import Grid, eval_bits, grid, train_cells
+from maple.study.grid import Grid, TrainingData, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
 from maple.study.prompts import prompts_of
 from maple.sweep.added import beside, language_checks
@@ -150,7 +150,14 @@ def commit(plan: Plan, store: Store, study_text: bytes) -> None:
             if cell.method == EXTERNAL and not is_trained(store, name):
                 bring_in(store, name, cell, plan.adapter)
     for drawn in plan.checked.drawn:
-        store.put_rows(drawn.data.source, drawn.data.content, drawn.rows)
+        data = drawn.data
+        for content, rows in (
+            (data.content, drawn.rows),
+            (data.validation, drawn.validation),
+            (data.english, drawn.english),
+        ):
+            if content is not None:
+                store.put_rows(data.source, content, rows)
     for asked in plan.checked.asked:
         subset = asked.subset
         store.put_items(subset.task, subset.subset, subset.items, asked.items)
@@ -269,7 +276,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
     """A plan for people and machines: notes, a row a train cell, a row a task and precision.
 
     Returns:
-        JSON-ready: "notes", "train", "evaluate", "bases", "total".
+        JSON-ready: "notes", "bases", "data", "train", "evaluate", "total".
     """
     todo = Todo(plan, store)
     pending = {work.train_id for work in todo.train()} | {work.eval_id for work in todo.evals()}
@@ -283,6 +290,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
             "lora_alpha": cell.lora_alpha,
             "bits": cell.train_bits,
             "source": cell.source,
+            "mixture": cell.mixture,
             "rows": cell.rows,
             "seed": cell.seed,
             "state": "to do" if name in pending else "done",
@@ -315,10 +323,30 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
     return {
         "notes": [*asked, *notes(plan.checked)],
         "bases": [asdict(base) for base in plan.checked.bases],
+        "data": [row for drawn in plan.checked.drawn for row in _table(drawn.data)],
         "train": train,
         "evaluate": evaluate,
         "total": f"{len(train)} adapters, {len(grid.evals)} eval cells, {len(pending)} to compute",
     }
+
+
+def _table(data: TrainingData) -> list[dict[str, Any]]:
+    """Training data as rows of a table, one a language."""
+    return [
+        {
+            "source": data.source,
+            "mixture": data.mixture,
+            "language": line.language,
+            "from": line.source,
+            "rows": line.rows,
+            "share": round(line.rows / data.rows, 4),
+            "characters": line.characters,
+            "empty, left out": line.empty,
+            "unpaired, left out": line.unpaired,
+            "held out": line.held_out,
+        }
+        for line in data.table
+    ]
 
 
 def is_answered(
@@ -400,6 +428,8 @@ def notes(checked: Checked) -> list[str]:
         found.append(
             f"Words of the prompts not yet reviewed by a speaker: {', '.join(unreviewed)}."
         )
+    for drawn in checked.drawn:
+        found += [f"{remark}." for remark in drawn.remarks]
     for asked in checked.asked:
         where = f"{asked.subset.task}/{asked.subset.subset}"
         found += [f"{where}: {remark}." for remark in asked.remarks]
@@ -432,5 +462,6 @@ def _file(plan: Plan) -> PlanFile:
         prompts=dict(plan.grid.prompts),
         primary_metrics=dict(sorted((one.task.name, one.task.primary_metric) for one in asked)),
         languages=_languages(plan.checked),
+        data=tuple(drawn.data for drawn in plan.checked.drawn),
         notes=tuple(notes(plan.checked)),
     )

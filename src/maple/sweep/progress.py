@@ -77,7 +77,7 @@ def describe_train(cell: TrainCell) -> str:
         return f"{cell.base_name}, adapter {cell.source}"
     return (
         f"{cell.base_name}, {cell.method} r={cell.r}, {cell.train_bits} bits, "
-        f"{cell.source}, seed {cell.seed}"
+        f"{cell.source}, {cell.mixture + ', ' if cell.mixture else ''}seed {cell.seed}"
     )
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from maple.data.pulled import Manifest, Part, Pulled, Subset, filling
 from maple.data.reading import reading
-from maple.data.sources import SOURCES
+from maple.data.sources import SOURCES, Source
 from maple.errors import MapleError, StudyError
 from maple.protocols import Task
 from maple.study.config import FOREIGN, Study, TaskSection
 from maple.study.prompts import prompts_of
 from maple.sweep.asked import asked_of, exemplar_subset
 from maple.sweep.check import dataset_pins
+from maple.sweep.drawing import reads
 from maple.tasks import TASKS, with_prompts
 
 OnStep = Callable[[str], None]
@@ -49,8 +50,8 @@ def pull(study: Study, folder: Path, locks: Mapping[str, str], on_step: OnStep) 
                 task = with_prompts(TASKS[section.name], prompts)
                 _task(task, section, pulled, on_step, problems)
         if study.train is not None:
-            for name in study.train.sources:
-                _source(name, study.train.languages, pulled, on_step, problems)
+            for source, language in reads(study.train):
+                _source(source, language, pulled, on_step, problems)
         if problems:
             raise StudyError.of(problems)
         pulled.manifest.unfinished.remove(study.name)
@@ -87,20 +88,21 @@ def _task(
 
 
 def _source(
-    name: str,
-    languages: str | list[str],
+    source: Source,
+    language: str,
     pulled: Pulled,
     on_step: OnStep,
     problems: list[MapleError],
 ) -> None:
-    for language in languages:
-        on_step(f"{name}/{language}")
-        try:
-            SOURCES[name].rows(language, None)
-        except MapleError as error:
-            problems.append(MapleError(f"{name}/{language}: {error.what}", error.hint))
-            continue
-        read = Part(source=name, language=language)
-        if read not in pulled.manifest.sources:
-            pulled.manifest.sources.append(read)
-            pulled.save()
+    on_step(f"{source.name}/{language}")
+    try:
+        source.load(language, None)
+    except MapleError as error:
+        problems.append(MapleError(f"{source.name}/{language}: {error.what}", error.hint))
+        return
+    name = source.part_of or source.name
+    read = Part(source=name, language=language)
+    # How a study's own source is to be read only the study says.
+    if name in SOURCES and read not in pulled.manifest.sources:
+        pulled.manifest.sources.append(read)
+        pulled.save()
