@@ -264,6 +264,8 @@ class TrainCell:
 
     Fields a method does not use are None. `base_name`, `source`, `mixture`, `languages` and `rows`
     only describe: what they stand for is hashed through `base`, `tokenizer` and `data`.
+    `validation` (hash of the rows held out) and `validate_every` are None unless training can stop
+    early.
     """
 
     base_name: str
@@ -291,6 +293,9 @@ class TrainCell:
     max_tokens: int | None = None
     seed: int | None = None
     mixture: str | None = None
+    patience: int | None = None
+    validation: str | None = None
+    validate_every: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,11 +357,34 @@ class EvalWork:
 
 
 @dataclass(frozen=True, slots=True)
+class Execution:
+    """How a training is carried out: what costs time and memory and changes no more than rounding.
+
+    Attributes:
+        pack_tokens: tokens that go through the model together, at most; a longer row goes alone.
+        gradient_checkpointing: compute activations again in the backward pass, to save memory.
+        validate_every: optimiser steps between two validations; None for a tenth of the run.
+    """
+
+    pack_tokens: int = 2048
+    gradient_checkpointing: bool = False
+    validate_every: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TrainWork:
-    """A train cell as a worker receives it."""
+    """A train cell as a worker receives it.
+
+    Attributes:
+        validation: hash of the rows held out, of all languages; None without any.
+        english: hash of English rows held out.
+    """
 
     train_id: str
     cell: TrainCell
+    validation: str | None = None
+    english: str | None = None
+    execution: Execution = Execution()
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +439,13 @@ class TrainOutcome:
         trainable_parameters: count.
         adapter_bytes: size of the adapter's weight file.
         by_language: rows and tokens by language key; empty where they were not counted.
+        operations: of all steps, counted from the shapes; None where they were not counted.
+        ceiling: operations a second of a large matrix product on this machine, measured at the
+            start; None where it was not.
+        held_out_before: mean loss on held-out rows by language before training, nats a labelled
+            token; empty without validation.
+        held_out_after: the same, of the weights that were kept.
+        best_step: steps after which the weights were kept, where training could stop early.
     """
 
     steps: int
@@ -424,6 +459,11 @@ class TrainOutcome:
     trainable_parameters: int
     adapter_bytes: int
     by_language: Mapping[str, LanguageTokens] = field(default_factory=dict)
+    operations: int | None = None
+    ceiling: float | None = None
+    held_out_before: Mapping[str, float] = field(default_factory=dict)
+    held_out_after: Mapping[str, float] = field(default_factory=dict)
+    best_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

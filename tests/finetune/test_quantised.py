@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_finetune import CELL, PAIRS, make_model, make_tokenizer, product, silent
+from tiny_finetune import CELL, PAIRS, make_model, make_tokenizer, padded, product, silent
 
 from maple.finetune.encoding import encode
-from maple.finetune.loop import collate
 from maple.finetune.trainer import train
 from maple.models.loading import Loaded, load
 from maple.records import BaseModel
@@ -25,7 +24,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 
 
 def logits(loaded: Loaded) -> torch.Tensor:
-    batch = collate(encode(loaded.tokenizer, PAIRS, 128).rows)
+    batch = padded(encode(loaded.tokenizer, PAIRS, 128).rows)
     with torch.no_grad():
         out: torch.Tensor = loaded.model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]

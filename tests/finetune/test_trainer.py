@@ -9,14 +9,23 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_finetune import CELL, PAIRS, load_plain, make_loaded, make_model, product, silent
+from tiny_finetune import (
+    CELL,
+    PAIRS,
+    load_plain,
+    make_loaded,
+    make_model,
+    padded,
+    product,
+    silent,
+)
 
 from maple.errors import ModelError
 from maple.finetune.encoding import encode
-from maple.finetune.loop import collate
 from maple.finetune.trainer import train
 from maple.models.adapter_files import check_adapter
 from maple.models.loading import Loaded
+from maple.records import Execution
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:
@@ -24,7 +33,7 @@ def log_of(out: Path) -> list[dict[str, Any]]:
 
 
 def logits(model: torch.nn.Module, loaded: Loaded) -> torch.Tensor:
-    batch = collate(encode(loaded.tokenizer, PAIRS, 128).rows)
+    batch = padded(encode(loaded.tokenizer, PAIRS, 128).rows)
     with torch.no_grad():
         out: torch.Tensor = model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
@@ -105,7 +114,7 @@ def test_plain_peft_loads_it_and_answers_as_the_trained_model_did(
     model = load_plain(make_model(family), tmp_path)
     tuned = logits(model, loaded)
     assert (tuned - base).abs().max() > 0.1
-    batch = collate(encode(loaded.tokenizer, PAIRS, 128).rows)
+    batch = padded(encode(loaded.tokenizer, PAIRS, 128).rows)
     with torch.no_grad():
         loss = model(**batch).loss.item()
     last = log_of(tmp_path)[-1]["loss"]
@@ -146,17 +155,16 @@ def test_the_log_and_the_outcome_count_what_was_seen(tmp_path: Path) -> None:
 def test_the_first_step_takes_the_mean_over_the_labelled_tokens_of_the_step(
     tmp_path: Path,
 ) -> None:
-    """Micro-batches of unequal numbers of labels weigh by them: the mean of means is another."""
+    """Packs of unequal numbers of labels weigh by them: the mean of means is another."""
     loaded = make_loaded()
     cell = dataclasses.replace(CELL, batch_size=11, lora_dropout=0.0, epochs=1.0)
     train(loaded, PAIRS, cell, tmp_path / "one", silent)
-    batch = collate(encode(loaded.tokenizer, PAIRS, 128).rows)
+    batch = padded(encode(loaded.tokenizer, PAIRS, 128).rows)
     with torch.no_grad():
         plain = loaded.model(**batch).loss.item()
     assert log_of(tmp_path / "one")[0]["loss"] == pytest.approx(plain, abs=1e-5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("maple.finetune.trainer._ACTIVATION_BYTES", 1)  # one row at a time
-        train(loaded, PAIRS, cell, tmp_path / "many", silent)
+    alone = Execution(pack_tokens=1)  # one row at a time
+    train(loaded, PAIRS, cell, tmp_path / "many", silent, execution=alone)
     one, many = log_of(tmp_path / "one"), log_of(tmp_path / "many")
     assert many[0]["loss"] == pytest.approx(plain, abs=1e-5)
     assert many[0]["grad_norm"] == pytest.approx(one[0]["grad_norm"], rel=1e-4)
@@ -205,13 +213,14 @@ def test_fractional_epochs_stop_in_the_middle(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_with_its_step_and_a_clean_base(tmp_path: Path) -> None:
     loaded = make_loaded()
     before = logits(loaded.model, loaded)
-    weight = loaded.model.get_parameter("model.layers.1.mlp.down_proj.weight")
-    value = weight[0, 0].item()
-    weight[0, 0] = float("nan")
-    with pytest.raises(ModelError, match="diverged at step 1 of 6: loss is nan"):
+    weight = loaded.model.get_parameter("model.embed_tokens.weight")
+    token = loaded.tokenizer("Nairobi").input_ids[-1]
+    value = weight[token, 0].item()
+    weight[token, 0] = float("nan")
+    with pytest.raises(ModelError, match="diverged at step 3 of 6: loss is nan"):
         train(loaded, PAIRS, CELL, tmp_path, silent)
     assert not (tmp_path / "adapter_model.safetensors").exists()
-    weight[0, 0] = value
+    weight[token, 0] = value
     assert torch.equal(logits(loaded.model, loaded), before)
     assert not any(module.training for module in loaded.model.modules())
 

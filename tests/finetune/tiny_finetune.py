@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from maple.finetune.encoding import EncodedRow
 from maple.models.loading import Loaded
 from maple.records import BaseModel, TrainCell
 
@@ -144,3 +145,21 @@ def product(out: Path) -> dict[str, bytes]:
 
 def silent(_: Mapping[str, object]) -> None:
     """A listener to progress that does nothing."""
+
+
+def padded(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
+    """Rows below each other, padded on the right, as any other program trains them.
+
+    Returns:
+        input_ids, attention_mask (0 on padding), labels (-100 on padding): [B, longest] each.
+    """
+    shape = (len(rows), max(len(row.input_ids) for row in rows))
+    ids = torch.zeros(shape, dtype=torch.long)
+    mask = torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, -100, dtype=torch.long)
+    for index, row in enumerate(rows):
+        length = len(row.input_ids)
+        ids[index, :length] = torch.tensor(row.input_ids)
+        mask[index, :length] = 1
+        labels[index, :length] = torch.tensor(row.labels)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}

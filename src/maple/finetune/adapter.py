@@ -86,7 +86,12 @@ def write_weights(adapted: PeftModel, folder: Path) -> None:
 
 def read_weights(adapted: PeftModel, folder: Path) -> None:
     """Load what `write_weights` wrote into the attached adapter."""
-    set_peft_model_state_dict(adapted, load_file(folder / WEIGHTS_FILE))
+    put_weights(adapted, load_file(folder / WEIGHTS_FILE))
+
+
+def put_weights(adapted: PeftModel, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give the attached adapter the weights that `weights` took from it."""
+    set_peft_model_state_dict(adapted, dict(weights))
 
 
 def write_product(adapted: PeftModel, cell: TrainCell, folder: Path) -> int:

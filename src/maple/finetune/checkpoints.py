@@ -62,9 +62,14 @@ def _read(path: Path, owner: str) -> Checkpoint | None:
     return Checkpoint(path, marker["step"], marker["seconds"])
 
 
+def staged(folder: Path) -> Path:
+    """Where the next checkpoint is written, by several processes where there are several."""
+    return folder / _PARTIAL
+
+
 def stage(folder: Path) -> Path:
     """An empty folder to write the next checkpoint into."""
-    partial = folder / _PARTIAL
+    partial = staged(folder)
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)

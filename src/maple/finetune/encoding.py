@@ -22,6 +22,15 @@ class EncodedRow:
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
 
+    @property
+    def labelled_tokens(self) -> int:
+        """Tokens that are learned."""
+        return sum(label != IGNORED for label in self.labels)
+
+    def unlabelled(self) -> EncodedRow:
+        """The row with nothing to learn."""
+        return EncodedRow(self.input_ids, (IGNORED,) * len(self.labels))
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -29,12 +38,14 @@ class Encoded:
 
     Attributes:
         rows: rows that fit, in the order they came.
+        kept: their places among all that came.
         tokens: their tokens, BOS and EOS included.
         labelled_tokens: those of them that carry a label.
         dropped_rows: rows longer than max_tokens.
     """
 
     rows: tuple[EncodedRow, ...]
+    kept: tuple[int, ...]
     tokens: int
     labelled_tokens: int
     dropped_rows: int
@@ -79,12 +90,14 @@ def encode(
     if not pairs:
         raise DataError("no rows to train on")
     kept: list[EncodedRow] = []
+    places: list[int] = []
     shortest: int | None = None
-    for row in _encode_rows(tokenizer, pairs):
+    for place, row in enumerate(_encode_rows(tokenizer, pairs)):
         length = len(row.input_ids)
         shortest = length if shortest is None else min(shortest, length)
         if length <= max_tokens:
             kept.append(row)
+            places.append(place)
     if not kept:
         raise DataError(
             f"all {len(pairs)} rows are longer than max_tokens = {max_tokens}",
@@ -92,8 +105,9 @@ def encode(
         )
     return Encoded(
         rows=tuple(kept),
+        kept=tuple(places),
         tokens=sum(len(row.input_ids) for row in kept),
-        labelled_tokens=sum(label != IGNORED for row in kept for label in row.labels),
+        labelled_tokens=sum(row.labelled_tokens for row in kept),
         dropped_rows=len(pairs) - len(kept),
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -21,12 +23,15 @@ from transformers import (
 
 from maple.errors import ModelError
 from maple.finetune import adapter, checkpoints
+from maple.finetune.checkpoints import Checkpoint
 from maple.finetune.encoding import EncodedRow
 from maple.finetune.loss import AnswerLoss
-from maple.finetune.order import MicroBatches
+from maple.finetune.operations import operations
+from maple.finetune.order import Order, StepRows, Steps
+from maple.finetune.packing import PackedRows, pack
 from maple.finetune.settings import SCHEDULERS, Settings
 from maple.finetune.steplog import StepLog
-from maple.models.head import IGNORED
+from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.provenance import derive_seed
 
 CHECKPOINT_SECONDS = 60.0
@@ -35,6 +40,15 @@ random number."""
 
 CHECKPOINT_SHARE = 0.05
 """Largest share of the time that writing checkpoints may take, where one takes long."""
+
+
+_WATCHED = 20
+"""Steps whose mean loss tells whether training diverges."""
+
+_DIVERGED = 2.0
+"""How much higher than at the start that mean is where it does."""
+
+_GENTLER = "lower learning_rate, or raise warmup_ratio"
 
 
 class Arguments(TrainingArguments):
@@ -46,21 +60,19 @@ class Arguments(TrainingArguments):
         return False
 
 
-def arguments(
-    settings: Settings, steps: int, micro_rows: int, folder: Path, device: torch.device
-) -> Arguments:
+def arguments(settings: Settings, steps: int, folder: Path, device: torch.device) -> Arguments:
     """The Trainer's arguments for a cell.
 
     Args:
         steps: optimiser steps of the whole run, for the warm-up.
-        micro_rows: rows that go through the model together.
         folder: where checkpoints go.
         device: where the base lies.
     """
     made = Arguments(
         output_dir=str(folder),
-        per_device_train_batch_size=micro_rows,
-        gradient_accumulation_steps=settings.batch_size // micro_rows,
+        # What the loader gives is a whole optimiser step; `Loop.training_step` cuts it.
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=1,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=SCHEDULERS[settings.scheduler],
@@ -81,7 +93,6 @@ def arguments(
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        label_names=["labels"],
     )
     # One process drives one device: several would turn batch_size into rows per device.
     made._n_gpu = min(made.n_gpu, 1)  # noqa: SLF001  the Trainer itself sets it so
@@ -94,20 +105,46 @@ class Progress:
     def __init__(
         self,
         owner: str,
-        seconds_before: float,
+        found: Checkpoint | None,
         log: StepLog,
         notify: Callable[[Mapping[str, object]], None],
     ) -> None:
+        """
+        Args:
+            owner: of checkpoints, as for `checkpoints.latest`.
+            found: the checkpoint that is resumed from.
+            log: of the steps.
+            notify: told of each step.
+        """
         self.owner = owner
         self.log = log
         self.notify = notify
-        self._seconds_before = seconds_before
+        self._losses = log.column("loss")[: found.step] if found else []
+        self._seconds_before = found.seconds if found else 0.0
         self._started = self._last_write = time.monotonic()
         self._write_seconds = 0.0
 
     def seconds(self) -> float:
         """Wall time so far, earlier attempts included."""
         return self._seconds_before + time.monotonic() - self._started
+
+    def check(self, step: int, steps: int, loss: float) -> None:
+        """Note a step's loss.
+
+        Raises:
+            ModelError: the last steps' mean loss is `_DIVERGED` times that of the first ones.
+        """
+        self._losses.append(loss)
+        first, last = self._losses[:_WATCHED], self._losses[_WATCHED:][-_WATCHED:]
+        if len(last) < _WATCHED:
+            return
+        before, now = sum(first) / _WATCHED, sum(last) / _WATCHED
+        if now > _DIVERGED * before:
+            raise ModelError(
+                f"training diverged at step {step} of {steps}: the mean loss of {_WATCHED} steps "
+                f"rose from {before:.3g} to {now:.3g}",
+                _GENTLER,
+            )
 
     def checkpoint_due(self) -> bool:
         """Whether the last checkpoint is old enough for another."""
@@ -120,45 +157,112 @@ class Progress:
         self._write_seconds = self._last_write - began
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An optimiser step as one process computes it.
+
+    Attributes:
+        packs: this process's rows; one without labels where it has none.
+        tokens: of all processes.
+        labelled_tokens: of all processes.
+    """
+
+    packs: tuple[PackedRows, ...]
+    tokens: int
+    labelled_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What is measured while training goes on.
+
+    Attributes:
+        held_out: the rows.
+        every: optimiser steps from one time to the next; also before the first and after the last.
+        stopping: what ends training early; None for never.
+    """
+
+    held_out: HeldOut
+    every: int
+    stopping: EarlyStopping | None
+
+
 class Loop(Trainer):
-    """A Trainer that says nothing, logs every step to a `StepLog` and checkpoints atomically."""
+    """A Trainer that says nothing, logs every step to a `StepLog` and checkpoints atomically.
+
+    A step arrives whole. The gradients of its packs add up; the last one's backward pass waits for
+    those of the other processes.
+    """
 
     def __init__(
         self,
         model: AnswerLoss,
         args: Arguments,
         rows: Sequence[EncodedRow],
-        batches: MicroBatches,
+        order: Order,
         progress: Progress,
+        validation: Validation | None,
     ) -> None:
         super().__init__(model=model, args=args)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_SaveWhenDue(progress))
+        self.add_callback(_Times(self))
         self._loss = model
-        self._rows = _Rows(rows)
-        self._batches = batches
+        self._rows = rows
+        self._order = order
         self._progress = progress
-        self._step_tokens = 0
-        self._step_labelled = 0
+        self._operations = operations(model.model)
+        self._step = Step((), 0, 0)
+        self._validation = validation
+        self._validated = -1
+        self._held_out: dict[str, float] = {}
 
     def get_train_dataloader(self) -> Any:
-        """Our micro-batches, in our order."""
-        loader = DataLoader(
-            self._rows,
-            batch_sampler=self._batches,
-            collate_fn=collate,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(loader)
+        """This process's share of each step, in our order; accelerate has nothing to deal out."""
+        mine = Steps(self._order, self.accelerator.process_index, self.accelerator.num_processes)
+        return _StepLoader(_StepData(self._rows), batch_sampler=mine, collate_fn=_only)
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """The micro-batches of an optimiser step and its number of labelled tokens."""
-        samples, labelled = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._step_tokens = sum(int(sample["attention_mask"].sum()) for sample in samples)
-        self._step_labelled = sum(int((sample["labels"] != IGNORED).sum()) for sample in samples)
-        return samples, labelled
+        self,
+        epoch_iterator: Iterator[Step],
+        num_batches: int,  # noqa: ARG002 - one, by `arguments`
+        device: torch.device,  # noqa: ARG002
+    ) -> tuple[list[Any], None]:
+        """An optimiser step as its only batch; it knows its number of labelled tokens."""
+        self._step = next(epoch_iterator)
+        return [self._step], None
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: Any,
+        num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002
+    ) -> torch.Tensor:
+        """Loss and gradients of this process's share of a step.
+
+        Returns:
+            sum of nats over the labelled tokens of the whole step, times the number of processes:
+            losses and gradients are averaged over these.
+        """
+        model.train()
+        step: Step = inputs
+        processes = self.accelerator.num_processes
+        total = torch.zeros((), device=self.args.device)
+        for number, rows in enumerate(step.packs):
+            last = number == len(step.packs) - 1
+            # What DeepSpeed goes by; others skip their exchange inside `no_sync`.
+            self.accelerator.gradient_state._set_sync_gradients(last)  # noqa: SLF001
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss = model(rows.to(self.args.device), step.labelled_tokens) * processes
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Operations of this process's share of a step; the Trainer adds them up in its state."""
+        step: Step = inputs
+        return sum(
+            self._operations.of(rows.layout.lengths, rows.labelled_tokens) for rows in step.packs
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:  # noqa: ARG002
         """One line a step into the log; the summary at the end is not a step.
@@ -173,8 +277,9 @@ class Loop(Trainer):
             if not math.isfinite(logs[name]):
                 raise ModelError(
                     f"training diverged at step {step} of {steps}: {name} is {logs[name]}",
-                    "lower learning_rate, or raise warmup_ratio",
+                    _GENTLER,
                 )
+        self._progress.check(step, steps, logs["loss"])
         self._progress.log.append(
             {
                 "step": step,
@@ -182,23 +287,59 @@ class Loop(Trainer):
                 "loss": logs["loss"],
                 "learning_rate": logs["learning_rate"],
                 "grad_norm": logs["grad_norm"],
-                "tokens": self._step_tokens,
-                "labelled_tokens": self._step_labelled,
+                "tokens": self._step.tokens,
+                "labelled_tokens": self._step.labelled_tokens,
+                **({"held_out": self._held_out} if self._validated == step else {}),
             }
         )
         self._progress.notify({"step": step, "steps": steps, "loss": logs["loss"]})
 
+    def measure_before(self) -> None:
+        """The loss on held-out rows before the first step, as the log's line of step 0."""
+        if self._validation is not None:
+            self._validate()
+            self._progress.log.append({"step": 0, "held_out": self._held_out})
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether it is time for a checkpoint; what one process finds, all do."""
+        due = torch.tensor(float(self._progress.checkpoint_due()), device=self.args.device)
+        return bool(self.accelerator.reduce(due, "sum").item())
+
+    def _validate(self) -> None:
+        if self._validation is None or self._validated == self.state.global_step:
+            return
+        model = self.model_wrapped
+        self._held_out = self._validation.held_out.losses(model, self.args.device)
+        self._validated = self.state.global_step
+        stopping = self._validation.stopping
+        if stopping is not None and stopping.is_over(self._validated, self._held_out):
+            self.control.should_training_stop = True
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Before a step is logged and saved, validate if it is time to, and after the last one."""
+        step, steps = self.state.global_step, self.state.max_steps
+        if self._validation is not None and (step % self._validation.every == 0 or step == steps):
+            self._validate()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:  # noqa: ARG002
         began = time.monotonic()
         self._progress.log.sync()
-        staged = checkpoints.stage(Path(str(self.args.output_dir)))
-        adapter.write_weights(self._loss.adapted, staged)
+        folder = Path(str(self.args.output_dir))
+        if self.args.should_save:
+            staged = checkpoints.stage(folder)
+            adapter.write_weights(self._loss.adapted, staged)
+            self.state.save_to_json(str(staged / "trainer_state.json"))
+            if self._validation is not None and self._validation.stopping is not None:
+                self._validation.stopping.save(staged)
+        self.accelerator.wait_for_everyone()
+        staged = checkpoints.staged(folder)
         self._save_optimizer_and_scheduler(str(staged))
         self._save_rng_state(str(staged))
-        self.state.save_to_json(str(staged / "trainer_state.json"))
-        checkpoints.publish(
-            staged, self._progress.owner, self.state.global_step, self._progress.seconds()
-        )
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            step, seconds = self.state.global_step, self._progress.seconds()
+            checkpoints.publish(staged, self._progress.owner, step, seconds)
         self._progress.checkpoint_written(began)
 
     def _load_from_checkpoint(
@@ -206,14 +347,27 @@ class Loop(Trainer):
         resume_from_checkpoint: str,
         model: torch.nn.Module | None = None,  # noqa: ARG002
     ) -> None:
-        adapter.read_weights(self._loss.adapted, Path(resume_from_checkpoint))
+        folder = Path(resume_from_checkpoint)
+        adapter.read_weights(self._loss.adapted, folder)
+        if self._validation is not None and self._validation.stopping is not None:
+            self._validation.stopping.load(folder)
 
 
-class _SaveWhenDue(TrainerCallback):
-    """Asks for a checkpoint when one is due, never after the last step: the product follows."""
+class _Times(TrainerCallback):
+    """Tells the loop when training begins, and asks it after each step for a checkpoint."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: object,  # noqa: ARG002
+    ) -> None:
+        if state.global_step == 0:
+            self._loop.measure_before()
 
     def on_step_end(
         self,
@@ -222,35 +376,35 @@ class _SaveWhenDue(TrainerCallback):
         control: TrainerControl,
         **kwargs: object,  # noqa: ARG002
     ) -> None:
-        control.should_save = (
-            state.global_step < state.max_steps and self._progress.checkpoint_due()
-        )
+        # Never after the last step: the product follows.
+        due = self._loop.checkpoint_is_due()
+        control.should_save = state.global_step < state.max_steps and due
 
 
-class _Rows(Dataset[EncodedRow]):
+class _StepLoader(DataLoader[Step]):
+    def set_epoch(self, epoch: int) -> None:
+        """The Trainer asks the loader; the sampler knows."""
+        cast(Steps, self.batch_sampler).set_epoch(epoch)
+
+
+class _StepData(Dataset[Step]):
     def __init__(self, rows: Sequence[EncodedRow]) -> None:
         self._rows = rows
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def __getitem__(self, step: StepRows) -> Step:
+        rows = [self._rows[row] for row in step.rows]
+        packs = tuple(pack([self._rows[row] for row in mine]) for mine in step.packs)
+        if not packs:
+            # Every process takes part in every exchange of gradients.
+            shortest = min(rows, key=lambda row: len(row.input_ids))
+            packs = (pack([shortest.unlabelled()]),)
+        return Step(
+            packs,
+            tokens=sum(len(row.input_ids) for row in rows),
+            labelled_tokens=sum(row.labelled_tokens for row in rows),
+        )
 
-    def __getitem__(self, index: int) -> EncodedRow:
-        return self._rows[index]
 
-
-def collate(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
-    """Rows as one batch, padded on the right.
-
-    Returns:
-        input_ids, attention_mask (0 on padding), labels (-100 on padding): [B, longest] each.
-    """
-    shape = (len(rows), max(len(row.input_ids) for row in rows))
-    ids = torch.zeros(shape, dtype=torch.long)  # id 0 exists everywhere and is masked here
-    mask = torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, IGNORED, dtype=torch.long)
-    for index, row in enumerate(rows):
-        length = len(row.input_ids)
-        ids[index, :length] = torch.tensor(row.input_ids)
-        mask[index, :length] = 1
-        labels[index, :length] = torch.tensor(row.labels)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+def _only(steps: Sequence[Step]) -> Step:
+    (step,) = steps
+    return step

@@ -8,6 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from maple.finetune.packing import PackedRows
 from maple.models.head import answer_loss, body
 
 
@@ -19,35 +20,30 @@ class AnswerLoss(torch.nn.Module):
     computed outside it would escape them.
     """
 
-    accepts_loss_kwargs = True
-    """Tells transformers' Trainer to pass `num_items_in_batch`."""
-
     def __init__(self, adapted: PeftModel) -> None:
         super().__init__()
         self.adapted = adapted
 
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        labels: torch.Tensor,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """The loss of a micro-batch.
+    @property
+    def model(self) -> PreTrainedModel:
+        """The base with the adapter inside it."""
+        # PEFT declares any module here; `attach` takes a PreTrainedModel.
+        return cast(PreTrainedModel, self.adapted.get_base_model())
+
+    def forward(self, rows: PackedRows, num_items: int | None = None) -> torch.Tensor:
+        """The loss of a pack of rows.
 
         Args:
-            input_ids: [B, T] ids, padded on the right.
-            attention_mask: [B, T] 1 for tokens, 0 for padding.
-            labels: [B, T] the token itself where it is learned, else -100.
-            num_items_in_batch: labelled tokens of the whole optimiser step; None to average over
-                this micro-batch.
+            rows: side by side, on the model's device.
+            num_items: labelled tokens of the whole optimiser step; None to average over this pack.
 
         Returns:
-            "loss": sum of nats over the labelled tokens divided by `num_items_in_batch`.
+            sum of nats over the labelled tokens divided by `num_items`, a scalar.
         """
-        # PEFT declares any module here; `attach` takes a PreTrainedModel.
-        model = cast(PreTrainedModel, self.adapted.get_base_model())
-        hidden = body(model)(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        hidden = body(self.model)(
+            input_ids=rows.input_ids,
+            position_ids=rows.position_ids,
+            layout=rows.layout,
+            use_cache=False,
         ).last_hidden_state
-        return {"loss": answer_loss(model, hidden, labels, num_items=num_items_in_batch)}
+        return answer_loss(self.model, hidden, rows.labels, num_items=num_items)

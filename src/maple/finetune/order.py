@@ -1,34 +1,29 @@
-"""In which order rows are trained on, and how an optimiser step is split.
+"""In which order rows are trained on, and how an optimiser step is laid out.
 
-Both are pure functions of the cell and its rows, so that a resumed run continues exactly where
-the killed one would have.
+The order is a pure function of the cell and its rows, so that a resumed run continues exactly
+where the killed one would have. How a step is cut into packs and spread over processes changes its
+sums in their last bits only.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from torch.utils.data import Sampler
 
 from maple.provenance import derive_seed
 
-_MEGA_STEPS = 16
-"""Optimiser steps whose rows are grouped by length together: enough to make padding rare, few
-enough to leave the order random at the scale of a run."""
+Pack = tuple[int, ...]
+"""Rows that go through the model together, side by side in one sequence without padding."""
 
 
-def epoch_order(
-    lengths: Sequence[int], batch_size: int, seed: int, epoch: int
-) -> list[tuple[int, ...]]:
+def epoch_order(rows: int, batch_size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
     """One epoch's optimiser steps, as row indices.
 
-    Rows are shuffled, cut into mega-batches, sorted by length inside each, cut into steps, and
-    the steps of a mega-batch are shuffled again, so that length does not follow a rhythm. The
-    rows that fill no whole step (a random choice) are the last step.
-
     Args:
-        lengths: tokens of each row.
+        rows: how many there are.
         batch_size: rows of a step.
         seed: the cell's seed.
         epoch: 0 for the first.
@@ -37,61 +32,106 @@ def epoch_order(
         ceil(rows / batch_size) steps; only the last may hold fewer than `batch_size` rows.
     """
     generator = random.Random(derive_seed(seed, "order", str(epoch)))  # noqa: S311  not a secret
-    rows = list(range(len(lengths)))
-    generator.shuffle(rows)
-    whole = len(rows) - len(rows) % batch_size
-    steps: list[tuple[int, ...]] = []
-    for start in range(0, whole, batch_size * _MEGA_STEPS):
-        end = min(start + batch_size * _MEGA_STEPS, whole)
-        mega = sorted(rows[start:end], key=lambda row: (lengths[row], row))
-        part = [tuple(mega[i : i + batch_size]) for i in range(0, len(mega), batch_size)]
-        generator.shuffle(part)
-        steps += part
-    if whole < len(rows):
-        steps.append(tuple(sorted(rows[whole:], key=lambda row: (lengths[row], row))))
-    return steps
+    order = list(range(rows))
+    generator.shuffle(order)
+    return [tuple(order[start : start + batch_size]) for start in range(0, rows, batch_size)]
 
 
-def micro_batch_rows(batch_size: int, longest: int, max_tokens: int) -> int:
-    """Rows that go through the model together: the largest divisor of `batch_size` that fits.
+def shares(step: Sequence[int], lengths: Sequence[int], processes: int) -> list[tuple[int, ...]]:
+    """A step's rows over several processes, so that each gets about as many tokens.
 
     Args:
-        batch_size: rows of an optimiser step.
-        longest: tokens of the longest row.
-        max_tokens: tokens that may go through the model together, padding included.
+        step: row indices.
+        lengths: tokens of each row.
+        processes: how many to spread the rows over.
 
     Returns:
-        at least 1, even where a single row is larger than `max_tokens`.
+        the rows of each process, longest first; none where there are fewer rows than processes.
     """
-    fitting = (
-        rows
-        for rows in range(batch_size, 0, -1)
-        if batch_size % rows == 0 and rows * longest <= max_tokens
-    )
-    return next(fitting, 1)
+    found: list[list[int]] = [[] for _ in range(processes)]
+    tokens = [0] * processes
+    for row in sorted(step, key=lambda row: (-lengths[row], row)):
+        least = tokens.index(min(tokens))
+        found[least].append(row)
+        tokens[least] += lengths[row]
+    return [tuple(rows) for rows in found]
 
 
-class MicroBatches(Sampler[list[int]]):
-    """The micro-batches of an epoch as a batch sampler; transformers calls `set_epoch`."""
+def packs(rows: Sequence[int], lengths: Sequence[int], most_tokens: int) -> list[Pack]:
+    """Rows cut into packs of rows of like length, as evenly as that goes.
 
-    def __init__(
-        self, lengths: Sequence[int], batch_size: int, micro_batch_rows: int, seed: int
-    ) -> None:
-        self._lengths = lengths
-        self._batch_size = batch_size
-        self._rows = micro_batch_rows
-        self._seed = seed
+    Args:
+        rows: row indices.
+        lengths: tokens of each row.
+        most_tokens: of a pack; a longer row is a pack of its own.
+    """
+    ordered = sorted(rows, key=lambda row: (-lengths[row], row))
+    total = sum(lengths[row] for row in ordered)
+    # An even share: three packs of two thirds are as fast as two full ones and a rest, and smaller.
+    share = total / max(1, -(-total // most_tokens))
+    found: list[list[int]] = []
+    tokens = 0
+    for row in ordered:
+        if not found or tokens + lengths[row] > most_tokens or tokens >= share:
+            found.append([])
+            tokens = 0
+        found[-1].append(row)
+        tokens += lengths[row]
+    return [tuple(pack) for pack in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the order and layout of all steps follow from.
+
+    Attributes:
+        lengths: tokens of each row.
+        batch_size: rows of a step.
+        most_tokens: of a pack.
+        seed: the cell's.
+    """
+
+    lengths: tuple[int, ...]
+    batch_size: int
+    most_tokens: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of an epoch."""
+        return -(-len(self.lengths) // self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class StepRows:
+    """The rows of an optimiser step, and the packs that one process makes of its share."""
+
+    rows: tuple[int, ...]
+    packs: tuple[Pack, ...]
+
+
+class Steps(Sampler[list[StepRows]]):
+    """One process's view of the steps of an epoch, as a batch sampler.
+
+    Every process has the same number of steps; where a step has fewer rows than there are
+    processes, some have no packs.
+    """
+
+    def __init__(self, order: Order, process: int, processes: int) -> None:
+        self._order = order
+        self._process = process
+        self._processes = processes
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration goes through, 0 for the first."""
         self._epoch = epoch
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in epoch_order(self._lengths, self._batch_size, self._seed, self._epoch):
-            for start in range(0, len(step), self._rows):
-                yield list(step[start : start + self._rows])
+    def __iter__(self) -> Iterator[list[StepRows]]:
+        order = self._order
+        for step in epoch_order(len(order.lengths), order.batch_size, order.seed, self._epoch):
+            mine = shares(step, order.lengths, self._processes)[self._process]
+            yield [StepRows(step, tuple(packs(mine, order.lengths, order.most_tokens)))]
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self._lengths), self._batch_size)
-        return whole * (self._batch_size // self._rows) + -(-rest // self._rows)
+        return self._order.steps

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from maple.finetune.disk import write_bytes
 
@@ -15,22 +15,33 @@ from maple.finetune.disk import write_bytes
 class StepLog:
     """An append-only log that a resumed run cuts back to its checkpoint first.
 
-    No wall times go in, so that a resumed run's log equals the uninterrupted one's.
+    A line of step 0 holds what was measured before training. No wall times go in, so that a
+    resumed run's log equals the uninterrupted one's.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, is_writer: bool = True) -> None:
+        """
+        Args:
+            path: of the file.
+            is_writer: one process writes it; in all others nothing is written.
+        """
         self._path = path
+        self._is_writer = is_writer
         self._file: TextIO | None = None
 
     def steps(self) -> int:
-        """Complete lines; a line that a kill cut short does not count."""
-        return self._path.read_bytes().count(b"\n") if self._path.exists() else 0
+        """Steps with a complete line; a line that a kill cut short does not count."""
+        return sum(line["step"] > 0 for line in self.lines())
 
     @contextmanager
     def appending(self, steps: int) -> Iterator[None]:
-        """Keep the first `steps` lines and append from there; all is on disk at the end."""
-        kept = self._path.read_bytes().splitlines(keepends=True)[:steps] if steps else []
-        write_bytes(self._path, b"".join(kept))
+        """Keep the lines of the first `steps` steps, of step 0 if there are any, and append from
+        there; all is on disk at the end."""
+        kept = [line for line in self.lines() if line["step"] <= steps] if steps else []
+        if not self._is_writer:
+            yield
+            return
+        write_bytes(self._path, "".join(_text(line) for line in kept).encode())
         with self._path.open("a", encoding="utf-8") as file:
             self._file = file
             try:
@@ -41,17 +52,32 @@ class StepLog:
 
     def append(self, line: Mapping[str, object]) -> None:
         """Add a step; visible to readers at once, safe from a power cut after `sync`."""
+        if not self._is_writer:
+            return
         if self._file is None:
             raise ValueError("not appending")
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(_text(line))
         self._file.flush()
 
     def sync(self) -> None:
         """Make every line so far survive a power cut."""
+        if not self._is_writer:
+            return
         if self._file is None:
             raise ValueError("not appending")
         os.fsync(self._file.fileno())
 
+    def lines(self) -> list[dict[str, Any]]:
+        """Every complete line."""
+        if not self._path.exists():
+            return []
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
     def column(self, name: str) -> list[float]:
-        """A field of every step, in order."""
-        return [json.loads(line)[name] for line in self._path.read_bytes().splitlines()]
+        """A field of every step from the first on, in order."""
+        return [line[name] for line in self.lines() if line["step"] > 0]
+
+
+def _text(line: Mapping[str, object]) -> str:
+    return json.dumps(line) + "\n"

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import cast
 
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
-from transformers import PreTrainedConfig
+from transformers import PreTrainedModel
 
 from maple.errors import ModelError
 from maple.finetune import adapter, checkpoints
 from maple.finetune.encoding import Encoded, encode
-from maple.finetune.loop import Loop, Progress, arguments
+from maple.finetune.fused import fused
+from maple.finetune.loop import Loop, Progress, Validation, arguments
 from maple.finetune.loss import AnswerLoss
-from maple.finetune.order import MicroBatches, micro_batch_rows
+from maple.finetune.operations import Operations, ceiling, operations
+from maple.finetune.order import Order, epoch_order
+from maple.finetune.packing import packed
 from maple.finetune.settings import Settings
 from maple.finetune.steplog import StepLog
-from maple.models.head import text_config
+from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.models.loading import Loaded
-from maple.records import TrainCell, TrainOutcome
+from maple.records import Execution, LanguageTokens, TrainCell, TrainOutcome
 
-_ACTIVATION_BYTES = 4 << 30
-"""Memory that the activations of one micro-batch may take, by `_activation_bytes`."""
+_VALIDATIONS = 10
+"""How often a run validates, unless it is told."""
 
 
 def train(
@@ -33,11 +41,16 @@ def train(
     cell: TrainCell,
     out: Path,
     on_progress: Callable[[Mapping[str, object]], None],
+    *,
+    languages: Sequence[str] = (),
+    held_out: Mapping[str, Sequence[tuple[str, str]]] = MappingProxyType({}),
+    execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> TrainOutcome:
     """Train a LoRA adapter on a loaded base and leave the base as it was.
 
     A run that was killed continues from its last checkpoint in `out`, with the result it would
-    have had: adapter and log are byte-identical on the same machine.
+    have had: adapter and log are byte-identical on the same machine. Under `accelerate launch`
+    every process calls this alike; the first one writes.
 
     Args:
         loaded: the base in the cell's precision.
@@ -47,9 +60,13 @@ def train(
             maple.json and log.jsonl; holds checkpoints/ while training.
         on_progress: called after each optimiser step with step (from 1), steps, loss (nats per
             labelled token).
+        languages: key of each row's language; empty to count nothing by language.
+        held_out: rows to measure the loss on before, during and after, by language.
+        execution: how to carry it out.
 
     Raises:
-        ModelError: a setting that cannot be trained, or a loss or gradient that is no number.
+        ModelError: a setting that cannot be trained, a loss or gradient that is no number, or a
+            loss that rises instead of falling.
         DataError: no rows, or none that fits into max_tokens.
     """
     settings = Settings.of(cell)
@@ -58,70 +75,146 @@ def train(
             f"train_bits: the cell wants {settings.train_bits}, the base is loaded in {loaded.bits}"
         )
     encoded = encode(loaded.tokenizer, rows_pairs, settings.max_tokens)
+    order = Order(
+        lengths=tuple(len(row.input_ids) for row in encoded.rows),
+        batch_size=settings.batch_size,
+        most_tokens=execution.pack_tokens,
+        seed=settings.seed,
+    )
+    steps = math.ceil(settings.epochs * order.steps)
     folder = out / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    log = StepLog(out / "log.jsonl")
     adapted = adapter.attach(loaded.model, settings)
     try:
+        args = arguments(settings, steps, folder, adapted.device)
+        validation = _validation(loaded, adapted, held_out, cell, languages, steps, execution)
+        log = StepLog(out / "log.jsonl", args.should_save)
         owner = checkpoints.owner(cell, encoded.content_hash())
         found = checkpoints.latest(folder, owner, log.steps())
-        progress = Progress(owner, found.seconds if found else 0.0, log, on_progress)
-        # PEFT would cast the input of each adapted layer up to the adapter's float32, and autocast
-        # straight back to bfloat16: two passes over all activations, for the same product.
-        autocast = disable_input_dtype_casting(adapted, active=settings.train_bits != 32)
-        with log.appending(found.step if found else 0), autocast:
-            config = text_config(loaded.model)
-            loop = _loop(adapted, config, encoded, settings, folder, progress)
+        each = operations(cast(PreTrainedModel, adapted.get_base_model()))
+        rate = ceiling(loaded.compute_dtype, adapted.device)
+        progress = Progress(owner, found, log, on_progress)
+        with log.appending(found.step if found else 0), _prepared(adapted, settings, execution):
+            model = AnswerLoss(adapted)
+            loop = Loop(model, args, encoded.rows, order, progress, validation)
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
+        stopping = None if validation is None else validation.stopping
+        if stopping is not None:
+            adapter.put_weights(adapted, stopping.best)
         seconds = progress.seconds()
         parameters = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        adapter_bytes = adapter.write_product(adapted, cell, out)
+        adapter_bytes = adapter.write_product(adapted, cell, out) if args.should_save else 0
     finally:
         adapter.detach(adapted)
-    shutil.rmtree(folder)
-    return _outcome(log, encoded, seconds, parameters, adapter_bytes)
+    loop.accelerator.wait_for_everyone()
+    if args.should_save:
+        shutil.rmtree(folder)
+    counted = _Counted(encoded, order, languages)
+    return _outcome(log, counted, each, rate, stopping, seconds, parameters, adapter_bytes)
 
 
-def _loop(
+@contextlib.contextmanager
+def _prepared(adapted: PeftModel, settings: Settings, execution: Execution) -> Iterator[None]:
+    """The model as its steps are computed, until the end."""
+    model = cast(PreTrainedModel, adapted.get_base_model())
+    if execution.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+    # PEFT would cast the input of each adapted layer up to the adapter's float32, and autocast
+    # straight back to bfloat16: two passes over all activations, for the same product.
+    autocast = disable_input_dtype_casting(adapted, active=settings.train_bits != 32)
+    try:
+        with packed(model), fused(model), autocast:
+            yield
+    finally:
+        if execution.gradient_checkpointing:
+            model.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
+
+
+def _validation(
+    loaded: Loaded,
     adapted: PeftModel,
-    config: PreTrainedConfig,
-    encoded: Encoded,
-    settings: Settings,
-    folder: Path,
-    progress: Progress,
-) -> Loop:
-    lengths = [len(row.input_ids) for row in encoded.rows]
-    micro_tokens = _ACTIVATION_BYTES // _activation_bytes(config, settings)
-    micro_rows = micro_batch_rows(settings.batch_size, max(lengths), micro_tokens)
-    steps = math.ceil(settings.epochs * math.ceil(len(lengths) / settings.batch_size))
-    return Loop(
-        model=AnswerLoss(adapted),
-        args=arguments(settings, steps, micro_rows, folder, adapted.device),
-        rows=encoded.rows,
-        batches=MicroBatches(lengths, settings.batch_size, micro_rows, settings.seed),
-        progress=progress,
-    )
+    held_out: Mapping[str, Sequence[tuple[str, str]]],
+    cell: TrainCell,
+    languages: Sequence[str],
+    steps: int,
+    execution: Execution,
+) -> Validation | None:
+    if cell.patience is not None and not held_out:
+        raise ModelError("patience: there are no held-out rows to stop by")
+    if not held_out:
+        return None
+    rows = {
+        language: encode(loaded.tokenizer, pairs, cell.max_tokens or 0).rows
+        for language, pairs in held_out.items()
+    }
+    stopping = None
+    if cell.patience is not None:
+        trained = sorted(held_out.keys() & set(languages)) or sorted(held_out)
+        stopping = EarlyStopping(cell.patience, trained, lambda: adapter.weights(adapted))
+    every = cell.validate_every or execution.validate_every or math.ceil(steps / _VALIDATIONS)
+    return Validation(HeldOut(rows, execution.pack_tokens), every, stopping)
 
 
-def _activation_bytes(config: PreTrainedConfig, settings: Settings) -> int:
-    """Bytes of activations that one token keeps for the backward pass, roughly.
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What the rows are, for the record."""
 
-    A decoder layer with adapters keeps about 16 vectors of the hidden size (norms, queries, keys,
-    values, attention, residuals) and 8 of the intermediate size.
-    """
-    per_layer = 16 * config.hidden_size + 8 * config.intermediate_size
-    return int(config.num_hidden_layers * per_layer * (4 if settings.train_bits == 32 else 2))
+    encoded: Encoded
+    order: Order
+    languages: Sequence[str]
+
+    def seen(self, steps: int) -> Counter[int]:
+        """How often so many steps saw each row."""
+        order = self.order
+        epochs = range(-(-steps // order.steps))
+        return Counter(
+            row
+            for epoch in epochs
+            for step in epoch_order(len(order.lengths), order.batch_size, order.seed, epoch)[
+                : steps - epoch * order.steps
+            ]
+            for row in step
+        )
+
+    def by_language(self, seen: Counter[int]) -> dict[str, LanguageTokens]:
+        """Rows, and tokens as often as they were seen."""
+        found: dict[str, list[int]] = {}
+        if self.languages:
+            for number, row in enumerate(self.encoded.rows):
+                counts = found.setdefault(self.languages[self.encoded.kept[number]], [0, 0, 0])
+                counts[0] += 1
+                counts[1] += seen[number] * len(row.input_ids)
+                counts[2] += seen[number] * row.labelled_tokens
+        return {language: LanguageTokens(*counts) for language, counts in sorted(found.items())}
+
+    def operations(self, seen: Counter[int], each: Operations) -> int:
+        """Operations of all rows as often as they were seen."""
+        rows = self.encoded.rows
+        return sum(
+            times * each.of([len(rows[number].input_ids)], rows[number].labelled_tokens)
+            for number, times in seen.items()
+        )
 
 
 def _outcome(
-    log: StepLog, encoded: Encoded, seconds: float, parameters: int, adapter_bytes: int
+    log: StepLog,
+    counted: _Counted,
+    each: Operations,
+    rate: float,
+    stopping: EarlyStopping | None,
+    seconds: float,
+    parameters: int,
+    adapter_bytes: int,
 ) -> TrainOutcome:
     losses = log.column("loss")
     tenth = math.ceil(len(losses) / 10)
+    held_out = {line["step"]: line["held_out"] for line in log.lines() if "held_out" in line}
+    last = stopping.best_step if stopping else max(held_out, default=0)
+    seen = counted.seen(len(losses))
     return TrainOutcome(
         steps=len(losses),
-        rows=len(encoded.rows),
-        dropped_rows=encoded.dropped_rows,
+        rows=len(counted.encoded.rows),
+        dropped_rows=counted.encoded.dropped_rows,
         tokens=int(sum(log.column("tokens"))),
         labelled_tokens=int(sum(log.column("labelled_tokens"))),
         loss_first=sum(losses[:tenth]) / tenth,
@@ -129,4 +222,10 @@ def _outcome(
         seconds=seconds,
         trainable_parameters=parameters,
         adapter_bytes=adapter_bytes,
+        by_language=counted.by_language(seen),
+        operations=counted.operations(seen, each),
+        ceiling=rate,
+        held_out_before=held_out.get(0, {}),
+        held_out_after=held_out.get(last, {}),
+        best_step=stopping.best_step if stopping else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from transformers import (
 
 from maple.errors import ModelError
 from maple.models import products
+from maple.models.allocation import keep_freed_memory
 from maple.models.encoding import load_tokenizer
 from maple.models.files import read_json
 from maple.records import BaseModel
@@ -47,7 +49,7 @@ class Loaded:
 
 
 def load(base: BaseModel, bits: int) -> Loaded:
-    """Load a base onto the first GPU, or onto the CPU where there is none.
+    """Load a base onto this process's GPU, or onto the CPU where there is none.
 
     Embeddings and the vocabulary head keep 16 bits at every `bits` below 32.
 
@@ -71,8 +73,10 @@ def load(base: BaseModel, bits: int) -> Loaded:
     # The fused kernel cannot squash attention scores, as Gemma 2 does.
     squashed = settings.get("attn_logit_softcapping") is not None
     compute_dtype = torch.float32 if bits == 32 else torch.bfloat16
-    if bits < 32 and _device().type == "cpu" and products.are_slow():
-        products.install()
+    if _device().type == "cpu":
+        keep_freed_memory()
+        if bits < 32 and products.are_slow():
+            products.install()
     try:
         with _quiet():
             tokenizer = load_tokenizer(base)
@@ -98,7 +102,10 @@ def load(base: BaseModel, bits: int) -> Loaded:
 
 
 def _device() -> torch.device:
-    return torch.device("cuda:0") if torch.cuda.is_available() else torch.device("cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    # One process a GPU, as `accelerate launch` numbers them.
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _quantisation(bits: int) -> BitsAndBytesConfig | None:

@@ -29,7 +29,7 @@ def are_slow() -> bool:
 
 
 def install() -> None:
-    """Let `mm`, `addmm` and `bmm` of this process's CPU tensors go through this module.
+    """Let `mm`, `addmm`, `addmm_` and `bmm` of this process's CPU tensors go through this module.
 
     Linear layers, 4-bit layers, adapters and their gradients all end there. Products of other types
     go on to the kernels they had.
@@ -40,7 +40,7 @@ def install() -> None:
     _library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?s).*[Oo]verrid", UserWarning)
-        for kernel in (mm, addmm, bmm):
+        for kernel in (mm, addmm, addmm_, bmm):
             _library.impl(  # type: ignore[no-untyped-call]
                 kernel.__name__, kernel, "CPU", allow_override=True
             )
@@ -71,6 +71,15 @@ def addmm(
             added[:, columns].float(), rows, block, beta=beta, alpha=alpha
         )
     return out
+
+
+def addmm_(
+    out: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """The same, added in place to `out` [N, M]."""
+    if not _converts(left, right):
+        return torch.addmm(out, left, right, beta=beta, alpha=alpha, out=out)
+    return out.copy_(addmm(out, left, right, beta=beta, alpha=alpha))
 
 
 def bmm(left: Tensor, right: Tensor) -> Tensor:

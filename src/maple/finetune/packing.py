@@ -1,0 +1,207 @@
+"""Rows side by side in one sequence, each attending to itself alone.
+
+Everything but attention treats tokens one by one, so it runs over all rows without padding. For
+attention the rows are laid out below each other and back, which costs two copies, and the mask is
+the causal one that every kernel knows. A row sees what it would see alone.
+
+Shapes: N tokens of a pack, B rows, T tokens of the longest row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from maple.errors import ModelError
+from maple.finetune.encoding import EncodedRow
+from maple.models.attention import attention_kinds
+from maple.models.head import IGNORED, body, check_finite, text_config
+
+_TOLERANCE = 0.1
+"""Of the largest state: far above the rounding of any precision, far below another row's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the rows of a pack lie.
+
+    Attributes:
+        lengths: tokens of each row, B.
+        places: [N] int64, each token's place in B rows of T.
+    """
+
+    lengths: tuple[int, ...]
+    places: Tensor
+
+    @property
+    def longest(self) -> int:
+        """T."""
+        return max(self.lengths)
+
+    def below(self, states: Tensor) -> Tensor:
+        """[1, heads, N, width] to [B, heads, T, width], zeros behind each row."""
+        rows, longest = len(self.lengths), self.longest
+        flat = states[0].transpose(0, 1)
+        if rows * longest > len(flat):
+            room = flat.new_zeros(rows * longest, *flat.shape[1:])
+            flat = room.index_copy(0, self.places, flat)
+        return flat.view(rows, longest, *flat.shape[1:]).transpose(1, 2)
+
+    def beside(self, states: Tensor) -> Tensor:
+        """[B, T, heads, width] to [1, N, heads, width]."""
+        flat = states.flatten(0, 1)
+        if len(flat) > len(self.places):
+            flat = flat.index_select(0, self.places)
+        return flat[None]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """Rows as one sequence.
+
+    Attributes:
+        input_ids: [1, N].
+        position_ids: [1, N], from 0 in each row.
+        labels: [1, N]; the first token of a row has none, so none is predicted across a border.
+        layout: where each row lies.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    labels: Tensor
+    layout: Layout
+
+    @property
+    def labelled_tokens(self) -> int:
+        """Tokens that are learned."""
+        return int((self.labels != IGNORED).sum())
+
+    def to(self, device: torch.device) -> PackedRows:
+        """The same rows on another device."""
+        return PackedRows(
+            self.input_ids.to(device),
+            self.position_ids.to(device),
+            self.labels.to(device),
+            Layout(self.layout.lengths, self.layout.places.to(device)),
+        )
+
+
+def pack(rows: Sequence[EncodedRow]) -> PackedRows:
+    """Encoded rows as one sequence, in their order."""
+    lengths = tuple(len(row.input_ids) for row in rows)
+    longest = max(lengths)
+    positions = [torch.arange(length) for length in lengths]
+    places = [number * longest + own for number, own in enumerate(positions)]
+    return PackedRows(
+        input_ids=torch.tensor([[token for row in rows for token in row.input_ids]]),
+        position_ids=torch.cat(positions)[None],
+        labels=torch.tensor([[label for row in rows for label in row.labels]]),
+        layout=Layout(lengths, torch.cat(places)),
+    )
+
+
+@contextlib.contextmanager
+def packed(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model attend by the `layout` that its forward pass is given, until the end.
+
+    Raises:
+        ModelError: rows of a pack influence each other in this model, or a kind of layer is
+            unknown.
+    """
+    attention_kinds(model)
+    config = text_config(model)
+    plain = str(config._attn_implementation)  # noqa: SLF001 - transformers has no other name
+    name = f"maple_packed_{plain}"
+    AttentionInterface.register(name, functools.partial(_attend, plain))
+    config._attn_implementation = name  # noqa: SLF001
+    try:
+        _check(model)
+        yield
+    finally:
+        config._attn_implementation = plain  # noqa: SLF001
+
+
+def _attend(
+    plain: str,
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001 - transformers makes none for this attention
+    *,
+    layout: Layout,
+    sliding_window: int | None = None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """The attention function `plain` over the rows of a pack, as transformers calls it.
+
+    Args:
+        query, key, value: [1, heads, N, width].
+        layout: of the pack.
+        sliding_window: latest tokens seen, the token itself included; None for all.
+    """
+    if plain == "eager":
+        attend = sys.modules[type(module).__module__].eager_attention_forward
+    else:
+        attend = ALL_ATTENTION_FUNCTIONS[plain]
+    mask = _mask(layout.longest, sliding_window, query) if plain == "eager" else None
+    if sliding_window is not None and layout.longest > sliding_window:
+        mask = _mask(layout.longest, sliding_window, query)
+    states = [layout.below(part) for part in (query, key, value)]
+    attended, _ = attend(module, *states, mask, sliding_window=sliding_window, **settings)
+    return layout.beside(attended), None
+
+
+def _mask(length: int, window: int | None, like: Tensor) -> Tensor:
+    """[1, 1, T, T] to add to the scores: 0 where a token is seen, -inf elsewhere."""
+    places = torch.arange(length, device=like.device)
+    distance = places[:, None] - places
+    hidden = distance < 0
+    if window is not None:
+        hidden |= distance >= window
+    mask = like.new_zeros(length, length).masked_fill_(hidden, -torch.inf)
+    return mask[None, None]
+
+
+@torch.no_grad()
+def _check(model: PreTrainedModel) -> None:
+    """Two rows side by side give the states that each gives alone.
+
+    Raises:
+        ModelError: they do not.
+    """
+    vocabulary = int(text_config(model).vocab_size)
+    rows = [
+        EncodedRow(tuple((7 * token + start) % vocabulary for token in range(length)), ())
+        for start, length in ((3, 9), (5, 6))
+    ]
+
+    def states(*some: EncodedRow) -> Tensor:
+        batch = pack(some).to(model.device)
+        found: Tensor = body(model)(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            layout=batch.layout,
+            use_cache=False,
+        ).last_hidden_state
+        return found[0].float()
+
+    together, alone = states(*rows), torch.cat([states(row) for row in rows])
+    check_finite(alone)
+    difference = (together - alone).abs().max() / alone.abs().max()
+    # Eight bits depend on what else is in the batch, by far more than rounding.
+    if not difference < _TOLERANCE:
+        raise ModelError(
+            f"models of type {model.config.model_type!r} let rows of a batch influence each "
+            f"other (by {difference.item():.2g} of the largest state)",
+            "choose another base model, or report this family",
+        )

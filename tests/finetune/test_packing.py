@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_finetune import PAIRS, make_model, make_tokenizer
+from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
+
+from maple.errors import ModelError
+from maple.finetune.encoding import EncodedRow, encode
+from maple.finetune.packing import pack, packed
+from maple.models.head import body
+
+
+def squashed() -> PreTrainedModel:
+    """Gemma 2, which squashes its attention scores and so has no fused attention."""
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        sliding_window=8,
+        query_pre_attn_scalar=16,
+        initializer_range=0.3,
+        attn_implementation="eager",
+    )
+    return Gemma2ForCausalLM(config).eval()
+
+
+def states(model: PreTrainedModel, *rows: EncodedRow) -> torch.Tensor:
+    batch = pack(rows)
+    found: torch.Tensor = body(model)(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        layout=batch.layout,
+        use_cache=False,
+    ).last_hidden_state
+    return found[0]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "mistral", "gemma2"])
+def test_a_row_in_a_pack_is_what_it_is_alone_without_our_attention(family: str) -> None:
+    """Rows longer and shorter than the windows of 8 tokens."""
+    model = squashed() if family == "gemma2" else make_model(family)
+    short = EncodedRow((1, 9, 40, 7), (-100, -100, 40, 7))
+    rows = [*encode(make_tokenizer(), PAIRS, 128).rows, short]
+    assert max(len(row.input_ids) for row in rows) > 8
+    with torch.no_grad():
+        alone = torch.cat(
+            [
+                body(model)(input_ids=torch.tensor([row.input_ids])).last_hidden_state[0]
+                for row in rows
+            ]
+        )
+        with packed(model):
+            together = states(model, *rows)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_the_model_attends_as_before_afterwards(family: str) -> None:
+    model = squashed() if family == "gemma2" else make_model(family)
+    plain = model.config._attn_implementation
+    with packed(model):
+        assert model.config._attn_implementation == f"maple_packed_{plain}"
+    assert model.config._attn_implementation == plain
+
+
+def test_rows_that_influence_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a family whose layers mix neighbours by other means than attention."""
+    model = make_model()
+    mlp = model.get_submodule("model.layers.0.mlp")
+    plain = mlp.forward
+    monkeypatch.setattr(mlp, "forward", lambda x: plain(x) + x.roll(1, dims=1))
+    with pytest.raises(ModelError, match="influence each other"), packed(model):
+        pass
+
+
+def test_a_model_that_gives_no_numbers_is_named_as_that() -> None:
+    model = make_model()
+    model.get_parameter("model.layers.1.mlp.down_proj.weight").data[0, 0] = float("nan")
+    with pytest.raises(ModelError, match="not finite"), packed(model):
+        pass
+
+
+def test_the_parts_of_a_pack() -> None:
+    rows = [EncodedRow((1, 5, 6), (-100, 5, 6)), EncodedRow((1, 7), (-100, 7))]
+    found = pack(rows)
+    assert found.input_ids.tolist() == [[1, 5, 6, 1, 7]]
+    assert found.position_ids.tolist() == [[0, 1, 2, 0, 1]]
+    assert found.labels.tolist() == [[-100, 5, 6, -100, 7]]
+    assert found.labelled_tokens == 3
+    assert found.layout.places.tolist() == [0, 1, 2, 3, 4]
+    below = found.layout.below(torch.arange(10.0).view(1, 1, 5, 2))
+    assert below.tolist() == [
+        [[[0, 1], [2, 3], [4, 5]]],
+        [[[6, 7], [8, 9], [0, 0]]],
+    ]
+    assert found.layout.beside(below.transpose(1, 2)).flatten().tolist() == list(range(10))
