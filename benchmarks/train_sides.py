@@ -85,7 +85,6 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
         pairs = long_rows(loaded.tokenizer, job["length"], job["rows"])
     else:
         pairs, _ = workload(loaded.tokenizer, job)
-    body, head = _sizes(loaded.model)
     cell = TrainCell(
         base_name=base.name,
         base=base.identity,
@@ -112,24 +111,14 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     measured = meter.read()
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     tokens = sum(line["tokens"] for line in log[1:])
-    labelled = sum(line["labelled_tokens"] for line in log[1:])
     return {
         **clock.seconds(),
         "tokens": tokens,
         "peak_bytes": measured["peak_bytes"],
-        # Forward and towards the inputs through what is frozen; to the weights as well in the
-        # adapter. Attention's own products are left out: a hundredth on rows as short as these.
-        "operations": 4.0 * body * tokens
-        + 4.0 * head * labelled
-        + 6.0 * outcome.trainable_parameters * tokens,
+        # As the trainer counts them: products with what is frozen forward and towards the inputs,
+        # in the adapter towards its weights as well, the head's for labelled tokens.
+        "operations": (outcome.operations or 0) * tokens / outcome.tokens,
     }
-
-
-def _sizes(model: Any) -> tuple[int, int]:
-    """Weights of the linear layers of the body, and of the head."""
-    linear = (module for module in model.get_decoder().modules() if hasattr(module, "in_features"))
-    body = sum(module.in_features * module.out_features for module in linear)
-    return body, model.get_output_embeddings().weight.numel()
 
 
 def peer(job: dict[str, Any]) -> dict[str, Any]:
@@ -165,8 +154,7 @@ def peer(job: dict[str, Any]) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(path)
     pairs, _ = workload(tokenizer, job)
     encoded = encode(tokenizer, pairs, job["max_tokens"])
-    steps = epoch_order([len(row.input_ids) for row in encoded.rows], BATCH_SIZE, SEED, 0)
-    order = [row for step in steps for row in step]
+    order = [row for step in epoch_order(len(pairs), BATCH_SIZE, SEED, 0) for row in step]
     quantisation = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -62,9 +62,9 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
 }
 """What is tried for the peer, by TRL's names; the first is where the search starts.
 
-`bf16` is autocast over bfloat16 weights. "sequential" goes through the rows in our order, steps of
-like length; "group_by_length" is its own such order. `padding_free` puts the rows of a batch into
-one sequence, which transformers keeps apart by position ids, without flash attention as well.
+`bf16` is autocast over bfloat16 weights. `padding_free` puts the rows of a batch into one sequence,
+which transformers keeps apart by position ids, without flash attention as well. "sequential" is our
+order of rows, the same rows in every step; "group_by_length" puts rows of like length together.
 
 Left out: packing, which is padding-free with another number of examples a step; gradient
 checkpointing and offloading, which cost time; Liger and other kernels, which need a GPU;
