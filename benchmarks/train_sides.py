@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import sys
@@ -11,9 +12,9 @@ from typing import Any
 
 from maple.data.sources import SOURCES
 from maple.models.files import resolve
-from maple.prompts.training import render
+from maple.prompts.training import PLAIN, render
 from maple.provenance import derive_seed
-from maple.records import TrainCell
+from maple.records import RenderedRow, TrainCell
 
 LANGUAGES = ("spa_Latn", "jpn_Jpan", "por_Latn")
 BATCH_SIZE = 8
@@ -23,25 +24,30 @@ SEED = 0
 HELD_OUT = 24
 """Rows whose loss is measured after training."""
 
-Pairs = list[tuple[str, str]]
+Rows = list[RenderedRow]
 
 
-def workload(tokenizer: Any, job: dict[str, Any]) -> tuple[Pairs, Pairs]:
+def workload(tokenizer: Any, job: dict[str, Any]) -> tuple[Rows, Rows]:
     """Rendered rows to train on, and others: as many of each language, none beyond max_tokens."""
     columns = []
     for language in LANGUAGES:
-        rows = list(SOURCES["multialpaca"].load(language, Path(job["data"])).rows)
-        random.Random(derive_seed(SEED, "bench", language)).shuffle(rows)  # noqa: S311
-        columns.append(render(row) for row in rows)
-    mixed = (pair for group in zip(*columns, strict=False) for pair in group)
-    fitting = (
-        pair for pair in mixed if len(tokenizer("".join(pair)).input_ids) < job["max_tokens"]
-    )
-    rows = [pair for pair, _ in zip(fitting, range(HELD_OUT + job["rows"]), strict=False)]
+        released = list(SOURCES["multialpaca"].load(language, Path(job["data"])).rows)
+        random.Random(derive_seed(SEED, "bench", language)).shuffle(released)  # noqa: S311
+        columns.append(render(PLAIN, row) for row in released)
+    mixed = (row for group in zip(*columns, strict=False) for row in group)
+    # One place is EOS's.
+    fitting = (r for r in mixed if len(tokenizer("".join(_sides(r))).input_ids) < job["max_tokens"])
+    rows = list(itertools.islice(fitting, HELD_OUT + job["rows"]))
     return rows[HELD_OUT:], rows[:HELD_OUT]
 
 
-def long_rows(tokenizer: Any, tokens: int, count: int) -> Pairs:
+def _sides(row: RenderedRow) -> tuple[str, str]:
+    """What stands before the answer, and the answer."""
+    (prompt, _), (answer, _) = row.segments
+    return prompt, answer
+
+
+def long_rows(tokenizer: Any, tokens: int, count: int) -> Rows:
     """Made-up rows of nearly so many tokens, most of them labelled."""
     prompt, rows = "Numbers:\n", []
     for row in range(count):
@@ -49,7 +55,8 @@ def long_rows(tokenizer: Any, tokens: int, count: int) -> Pairs:
         words = [str(numbers.randrange(10_000)) for _ in range(tokens)]
         ids = tokenizer(prompt + " ".join(words), return_offsets_mapping=True)
         end = ids.offset_mapping[tokens - 2][0] - len(prompt)  # one place is EOS's
-        rows.append((prompt, " ".join(words)[:end].rstrip()))
+        answer = " ".join(words)[:end].rstrip()
+        rows.append(RenderedRow(((prompt, False), (answer, True))))
     return rows
 
 
@@ -82,9 +89,9 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     base = resolve(job["model"])
     loaded = load(base, job["bits"])
     if "length" in job:
-        pairs = long_rows(loaded.tokenizer, job["length"], job["rows"])
+        rows = long_rows(loaded.tokenizer, job["length"], job["rows"])
     else:
-        pairs, _ = workload(loaded.tokenizer, job)
+        rows, _ = workload(loaded.tokenizer, job)
     cell = TrainCell(
         base_name=base.name,
         base=base.identity,
@@ -107,7 +114,7 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     )
     out = Path(job["out"])
     meter, clock = Meter(), Clock()
-    outcome = train(loaded, pairs, cell, out, lambda _: clock.tick())
+    outcome = train(loaded, rows, cell, out, lambda _: clock.tick())
     measured = meter.read()
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     tokens = sum(line["tokens"] for line in log[1:])
@@ -152,9 +159,9 @@ def peer(job: dict[str, Any]) -> dict[str, Any]:
     path = resolve(job["model"]).path
     dtype = torch.float32 if job["bits"] == 32 else torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(path)
-    pairs, _ = workload(tokenizer, job)
-    encoded = encode(tokenizer, pairs, job["max_tokens"])
-    order = [row for step in epoch_order(len(pairs), BATCH_SIZE, SEED, 0) for row in step]
+    rows, _ = workload(tokenizer, job)
+    encoded = encode(tokenizer, rows, job["max_tokens"])
+    order = [row for step in epoch_order(len(rows), BATCH_SIZE, SEED, 0) for row in step]
     quantisation = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -187,7 +194,7 @@ def peer(job: dict[str, Any]) -> dict[str, Any]:
             **settings,
         ),
         train_dataset=datasets.Dataset.from_list(
-            [{"prompt": pairs[row][0], "completion": pairs[row][1]} for row in order]
+            [dict(zip(("prompt", "completion"), _sides(rows[row]), strict=True)) for row in order]
         ),
         processing_class=tokenizer,
         peft_config=LoraConfig(
@@ -224,8 +231,8 @@ def held_out(job: dict[str, Any]) -> dict[str, Any]:
     from maple.models.loading import load
 
     loaded = load(resolve(job["model"]), job["bits"])
-    _, pairs = workload(loaded.tokenizer, job)
-    encoded = encode(loaded.tokenizer, pairs, job["max_tokens"])
+    _, rows = workload(loaded.tokenizer, job)
+    encoded = encode(loaded.tokenizer, rows, job["max_tokens"])
     losses = []
     for adapter in (None, *job["adapters"]):
         tuned = adapter and PeftModel.from_pretrained(loaded.model, adapter)

@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -22,6 +23,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from maple.errors import MapleError, StoreError, StudyError
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from maple.study.config import Study
     from maple.sweep.datacheck import Found
     from maple.sweep.plan import Plan
+    from maple.sweep.shown import ShownRow
 
 app = typer.Typer(
     help="Fine-tune open language models for many languages, and know what it did to each.",
@@ -43,6 +46,8 @@ data_app = typer.Typer(
     help="Fetch data ahead, and check what a folder holds.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
+sources_app = typer.Typer(help="List the training sources, or show rows as a model sees them.")
+app.add_typer(sources_app, name="sources")
 # Without emoji: "file:100:" is a place in a file.
 stdout = Console(soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -182,13 +187,16 @@ def rescore(
 def finetune(
     model: Model,
     source: Annotated[str, typer.Option(help="Training source; `maple sources` lists them.")],
-    r: Annotated[int, typer.Option(help="Rank.")] = 16,
+    method: Annotated[str, typer.Option(help="lora, dora, full, ...: docs/reference.")] = "lora",
+    r: Annotated[int, typer.Option(help="Rank, of methods that have one.")] = 16,
     lora_alpha: Annotated[str, typer.Option(help='A rule such as "2r", or a number.')] = "2r",
-    bits: Annotated[int, typer.Option(help="Precision of the frozen base: 4, 8, 16, 32.")] = 16,
+    bits: Annotated[int, typer.Option(help="Precision of the base: 4, 8, 16, 32.")] = 16,
     languages: Annotated[str, typer.Option(help="Comma-separated; default all.")] = "all",
     rows: Annotated[int | None, typer.Option(help="Rows in all; default all there are.")] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 1.0,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate; default the method's own.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Examples per optimiser step.")] = 16,
     max_tokens: Annotated[int, typer.Option(help="Longest row in tokens.")] = 768,
     validation_rows: Annotated[
@@ -199,7 +207,7 @@ def finetune(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one LoRA adapter without a study file; prints its folder."""
+    """Train one adapter, or a whole model, without a study file; prints its folder."""
     content = {
         "name": "finetune",
         "seeds": [seed],
@@ -207,15 +215,16 @@ def finetune(
         "train": {
             "sources": [source],
             "languages": _names(languages),
+            "methods": [method],
             "r": [r],
             "lora_alpha": _number(lora_alpha),
             "train_bits": [bits],
             "epochs": epochs,
-            "learning_rate": learning_rate,
             "batch_size": batch_size,
             "max_tokens": max_tokens,
             **({} if rows is None else {"rows": rows}),
             **({} if validation_rows is None else {"validation": {"rows": validation_rows}}),
+            **({} if learning_rate is None else {"learning_rate": learning_rate}),
         },
     }
     made, store = _without_file(content, data, out, None, None)
@@ -242,6 +251,10 @@ def evaluate(
     prompts_from: Annotated[
         Path | None, typer.Option(help="TOML file with prompts of your own.")
     ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="Training template to ask in: plain, chat or the adapter's own."),
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="release (the default) or mini.")] = None,
     setup: Annotated[
         str | None,
@@ -264,17 +277,21 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate one base or adapter without a study file; prints its scores."""
+    from maple.models.adapter_files import template_of
+
     if server_model is not None and server is None:
         raise StudyError(
             f"--server-model {server_model}: is a name on a server, but there is no --server",
             "add --server URL, or leave it out",
         )
+    own = None if adapter is None else template_of(adapter, template)
     section = _section(
         task,
         subset,
         n_shot=n_shot,
         dataset=dataset,
         prompt=prompt,
+        template=template,
         setup=setup,
         translations=None if translations is None else str(translations),
         translated_by=translated_by,
@@ -287,6 +304,7 @@ def evaluate(
             "exemplar_seed": exemplar_seed,
             **({} if server is None else {"server": {"url": server, "model": server_model}}),
             **({} if prompts_from is None else {"prompts_from": str(prompts_from)}),
+            **({} if own is None else {"template": [own]}),
             "task": [section],
         },
     }
@@ -414,9 +432,11 @@ def languages(
     _list("languages", rows, as_json)
 
 
-@app.command()
-def sources(as_json: AsJson = False) -> None:
+@sources_app.callback(invoke_without_command=True)
+def sources(context: typer.Context, as_json: AsJson = False) -> None:
     """List the training sources with their languages, rows in all of them, and licence."""
+    if context.invoked_subcommand is not None:
+        return
     from maple.data.sizes import trained_on
     from maple.data.sources import SOURCES
 
@@ -430,6 +450,38 @@ def sources(as_json: AsJson = False) -> None:
         for name, source in SOURCES.items()
     ]
     _list("sources", rows, as_json)
+
+
+@sources_app.command(name="show")
+def sources_show(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Training source.")],
+    model: Annotated[str, typer.Option(help="Base model whose tokenizer reads the rows.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Rows to show.")] = 3,
+    template: Annotated[str, typer.Option(help="plain, chat or one of --study.")] = "plain",
+    study: Annotated[
+        Path | None, typer.Option(help="Study file whose own sources and templates may be named.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Default all.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=8, help="Longest row in tokens.")] = 768,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print rows as the model sees them: what it learns, their tokens, and which are too long."""
+    from maple.sweep.shown import show
+
+    own = None if study is None else _load(study)
+    found = show(source, model, n, template, own, language, max_tokens, data)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    for row in found.rows:
+        _show_row(row, max_tokens)
+    total = found.sample
+    stdout.print(
+        f"{total.rows} rows of {', '.join(found.languages)}: {total.tokens} tokens, "
+        f"{total.learned} learned, the longest row {total.longest}; {total.dropped} rows longer "
+        f"than {max_tokens} and left out"
+    )
 
 
 @data_app.command(name="pull")
@@ -657,6 +709,27 @@ def _step(name: str) -> None:
     """Says on a terminal what is being read; a log file needs no line a subset."""
     if stderr.is_terminal:
         stderr.print(f"reading {name}", markup=False)
+
+
+def _show_row(row: ShownRow, max_tokens: int) -> None:
+    """What is learned is green on a terminal, and in double brackets elsewhere."""
+    bos = f"{row.bos} BOS" if row.bos else "no BOS"
+    eos = "EOS at its end" if row.eos else "no EOS"
+    fate = f"left out: longer than {max_tokens}" if row.dropped else f"fits {max_tokens}"
+    stdout.print(f"row {row.row_id}, {row.language}", style="bold", markup=False)
+    _print_marked(row.parts, "")
+    runs = groupby(row.tokens, key=lambda token: token.learned)
+    tokens = [("|".join(repr(token.text)[1:-1] for token in run), learned) for learned, run in runs]
+    _print_marked(tokens, "|")
+    stdout.print(f"{row.n_tokens} tokens, {row.n_learned} learned, {bos}, {eos}; {fate}\n")
+
+
+def _print_marked(parts: Iterable[tuple[str, bool]], between: str) -> None:
+    text = Text()
+    for number, (part, learned) in enumerate(parts):
+        marked = f"[[{part}]]" if learned and not stdout.is_terminal else part
+        text.append(between if number else "").append(marked, style="green" if learned else "")
+    stdout.print(text)
 
 
 def _of(count: int | None, whole: int | None) -> str:

@@ -33,6 +33,56 @@ class InstructionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RenderedRow:
+    """An instruction row as a template writes it.
+
+    Attributes:
+        segments: text in order, and whether the model learns it. The last one is learned; the
+            end marker that follows it is the encoder's.
+    """
+
+    segments: tuple[tuple[str, bool], ...]
+
+
+TEMPLATE_FIELDS = ("instruction", "input", "output")
+"""What a training template can show of a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTemplate:
+    """A training template of plain text, with `TEMPLATE_FIELDS` in braces.
+
+    Attributes:
+        text: of a row; it ends in {output}.
+        with_input: of a row with an input; None where `text` serves those, too.
+        turn: of an earlier question and answer of a conversation; None for `text` and a blank line.
+    """
+
+    name: str
+    text: str
+    with_input: str | None = None
+    turn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a template puts around a request, which is its instruction.
+
+    Attributes:
+        head: before the request.
+        tail: between the request and the answer.
+        space: white space that belongs to the answer, before it.
+        end: what the template writes behind an answer, so that it ends a generated one; "" for
+            nothing but the end marker.
+    """
+
+    head: str
+    tail: str
+    space: str = ""
+    end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceRows:
     """What a training source has of one language.
 
@@ -260,12 +310,13 @@ class BaseModel:
 
 @dataclass(frozen=True, slots=True)
 class TrainCell:
-    """One adapter to be trained, or the untuned base (`method = "none"`).
+    """One model to be trained, or the untuned base (`method = "none"`).
 
     Fields a method does not use are None. `base_name`, `source`, `mixture`, `languages` and `rows`
-    only describe: what they stand for is hashed through `base`, `tokenizer` and `data`.
-    `validation` (hash of the rows held out) and `validate_every` are None unless training can stop
-    early.
+    only describe: what they stand for is hashed through `base`, `tokenizer` and `data`. So does
+    `template_name`: `template` is hashed. `options` are PEFT's, by name, where they are not what
+    PEFT does anyway. `validation` (hash of the rows held out) and `validate_every` are None unless
+    training can stop early.
     """
 
     base_name: str
@@ -293,9 +344,11 @@ class TrainCell:
     max_tokens: int | None = None
     seed: int | None = None
     mixture: str | None = None
+    template_name: str | None = None
     patience: int | None = None
     validation: str | None = None
     validate_every: int | None = None
+    options: tuple[tuple[str, str | int | float | bool], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +358,8 @@ class EvalCell:
     `prompt` (its name) and `dataset` only describe; `prompt_hash` and `items` are hashed.
     `deterministic` is True or None: every item is asked alone. `server_model` is the base's name on
     a server where the study states it. `exemplar_subset` is where the exemplars are from and whose
-    words they have, where that is another subset.
+    words they have, where that is another subset. `template` (a hash) is what training template the
+    requests stand in, None for none; `template_name` only describes.
     """
 
     train_id: str
@@ -327,6 +381,8 @@ class EvalCell:
     deterministic: bool | None = None
     server_model: str | None = None
     exemplar_subset: str | None = None
+    template: str | None = None
+    template_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +400,7 @@ class EvalWork:
     """An eval cell as a worker receives it.
 
     Attributes:
-        adapter: id of the train cell whose adapter answers; None for the untuned base.
+        adapter: id of the train cell that answers; None for the untuned base.
         items: how many items to answer, from the first on.
         neutral: ask for `neutral_logprobs`, too.
     """
@@ -414,6 +470,8 @@ class Unit:
         evals: eval cells to fill, in order; their adapters are trained above or in the store.
         store: the results folder.
         prompts: the study's own.
+        templates: the study's own.
+        tuned: the train cell whose product, a whole model, answers in the base's place.
     """
 
     base: BaseModel
@@ -423,6 +481,8 @@ class Unit:
     evals: tuple[EvalWork, ...] = ()
     server: Server | None = None
     prompts: tuple[UserPrompt, ...] = ()
+    templates: tuple[TextTemplate, ...] = ()
+    tuned: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,7 +497,7 @@ class TrainOutcome:
         loss_first, loss_last: mean training loss of the first and last tenth of the steps, nats.
         seconds: wall time of the training loop, the sum over resumed attempts.
         trainable_parameters: count.
-        adapter_bytes: size of the adapter's weight file.
+        adapter_bytes: size of the adapter's weight file, or of the model's.
         by_language: rows and tokens by language key; empty where they were not counted.
         operations: of all steps, counted from the shapes; None where they were not counted.
         ceiling: operations a second of a large matrix product on this machine, measured at the
@@ -471,8 +531,8 @@ class Proof:
     """What was checked about the model that answered an eval cell (DESIGN.md section 5.1).
 
     Attributes:
-        probe_max_abs_diff: largest difference of log-probabilities (nats) between adapter and base
-            on the probe prompts; None for the untuned base.
+        probe_max_abs_diff: largest difference of log-probabilities (nats) between what answered and
+            the untuned base on the probe prompts; None for the untuned base.
         eval_mode: no module was in training mode.
         linear_class: class name of the first linear layer of the body.
         linear_bits: bits of that layer's stored weights.

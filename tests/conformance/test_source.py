@@ -10,7 +10,7 @@ from maple.data.mixtures import content_hash, select
 from maple.data.sources import SOURCES
 from maple.errors import DataError
 from maple.languages import LANGUAGES
-from maple.prompts.training import render
+from maple.prompts.training import PLAIN, render
 from maple.protocols import TrainingSource
 from maple.records import Mixture
 
@@ -27,7 +27,8 @@ def _check_rows(source: TrainingSource, language: str, folder: Path | None) -> N
     assert len({row.row_id for row in rows}) == len(rows) > 0
     for row in rows:
         assert row.language == language
-        prompt, target = render(row)
+        *_, (prompt, _), (target, learned) = render(PLAIN, row).segments
+        assert learned
         assert row.instruction.strip() in prompt
         assert target
         assert target == target.strip()

@@ -9,7 +9,14 @@ import pytest
 from maple.evaluate.fitting import Fitted, fit, most
 from maple.evaluate.responses import Asked, put
 from maple.models.scripted import ScriptedModel
-from maple.records import ChoiceRequest, Example, GenerateRequest, Prompted, Shortened
+from maple.records import (
+    ChoiceRequest,
+    Example,
+    Frame,
+    GenerateRequest,
+    Prompted,
+    Shortened,
+)
 
 
 class _Words:
@@ -103,3 +110,21 @@ def test_the_bound_by_bytes_is_never_too_low() -> None:
     assert most(choice) == 2 + 1 + 6 + 8
     assert most(replace(choice, choices=("c",))) == 2 + 1 + 1 + 8
     assert most(GenerateRequest("a ", "b", ("\n",), 50)) == 2 + 1 + 50 + 8
+
+
+def test_a_training_template_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = Frame("<user> ", " </user> <bot>")
+    shots = [_item(f"s{n}x", 5) for n in range(3)]
+    items = [_item(f"i{n}x", count) for n, count in enumerate((5, 15, 60))]
+    asked = put(_Words(cut=True), "", "", items, shots, "", frame)
+    model = _model(44, monkeypatch)
+    assert model.lengths(asked.requests) == [44, 54, 99]
+    fitted = _fit(model, asked)
+    assert fitted.shortened == {"i1x": Shortened(1, 0), "i2x": Shortened(3, 25)}
+    assert model.lengths(fitted.asked.requests) == [44, 44, 44]
+    texts = [request.prefix + request.prompt for request in fitted.asked.requests]
+    assert all(text.startswith("<user> Begin: ") for text in texts)
+    assert all(text.endswith(" end of it: </user> <bot>") for text in texts)
+    assert "s0x" not in texts[1]
+    assert "s1x0" in texts[1]
+    assert fitted.asked.requests[2].prefix == "<user> "

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny_finetune import PAIRS, make_tokenizer
+from tiny_finetune import PAIRS, TEXTS, make_tokenizer, pair
 from transformers import PreTrainedTokenizerFast
 
 from maple.errors import DataError, ModelError
@@ -31,7 +31,7 @@ def test_each_row_has_one_bos_and_one_labelled_eos(adds_eos: bool) -> None:
 def test_exactly_the_target_is_labelled_also_in_scripts_of_many_bytes() -> None:
     tokenizer = make_tokenizer()
     encoded = encode(tokenizer, PAIRS, 128)
-    for index, (prompt, target) in enumerate(PAIRS):
+    for index, (prompt, target) in enumerate(TEXTS):
         assert learned(encoded, index, tokenizer) == target + "</s>"
         assert tokenizer.decode(encoded.rows[index].input_ids[1:-1]) == prompt + target
     assert encoded.labelled_tokens == sum(
@@ -44,17 +44,17 @@ def test_a_token_across_the_border_belongs_to_the_target() -> None:
     tokenizer = make_tokenizer()
     whole = tokenizer("Capital", add_special_tokens=False)["input_ids"]
     assert len(whole) == 1, "the tiny tokenizer no longer knows the word whole"
-    encoded = encode(tokenizer, [("Cap", "ital")], 128)
+    encoded = encode(tokenizer, [pair("Cap", "ital")], 128)
     assert encoded.rows[0].labels == (IGNORED, whole[0], EOS)
 
 
 def test_a_bos_that_the_template_spells_out_is_not_doubled() -> None:
-    encoded = encode(make_tokenizer(), [("<s>Two?\n", "2")], 128)
+    encoded = encode(make_tokenizer(), [pair("<s>Two?\n", "2")], 128)
     assert encoded.rows[0].input_ids.count(BOS) == 1
 
 
 def test_a_family_without_bos_gets_none_and_its_first_token_is_not_labelled() -> None:
-    encoded = encode(make_tokenizer(bos=False), [("", "Rome.")], 128)
+    encoded = encode(make_tokenizer(bos=False), [pair("", "Rome.")], 128)
     row = encoded.rows[0]
     assert BOS not in row.input_ids
     assert row.labels[0] == IGNORED  # nothing precedes it

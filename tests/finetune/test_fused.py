@@ -6,36 +6,40 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from tiny_finetune import CELL, PAIRS, make_model, make_tokenizer
+from peft import LoraConfig, get_peft_model
+from tiny_finetune import CELL, PAIRS, make_loaded, make_model, make_tokenizer
 from torch import nn
+from transformers import PreTrainedModel
 
-from maple.finetune import adapter
 from maple.finetune.encoding import encode
 from maple.finetune.fused import _RmsNorm, fused
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import attach
 from maple.finetune.packing import pack, packed
 from maple.finetune.settings import Settings
-from maple.models.loading import load
+from maple.models.loading import Loaded, load
 from maple.records import BaseModel
 
 ROWS = encode(make_tokenizer(), PAIRS, 128).rows
 
 
-def adapted_model(model: Any, r: int = 4) -> PeftModel:
+def settings(dropout: float = 0.0) -> Settings:
+    return Settings.of(dataclasses.replace(CELL, lora_dropout=dropout))
+
+
+def adapted_model(loaded: Loaded) -> PreTrainedModel:
     """With an adapter whose both matrices matter."""
-    settings = dataclasses.replace(Settings.of(CELL), r=r, lora_dropout=0.0)
-    adapted = adapter.attach(model, settings)
+    model = attach(loaded, settings()).model
     with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
+        for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
-    return adapted
+    return model
 
 
-def loss_and_gradients(adapted: PeftModel) -> tuple[float, dict[str, torch.Tensor]]:
+def loss_and_gradients(adapted: PreTrainedModel) -> tuple[float, dict[str, torch.Tensor]]:
     loss = AnswerLoss(adapted)
-    with packed(loss.model):
+    with packed(adapted):
         found = loss(pack(ROWS))
         found.backward()
     gradients = {
@@ -49,9 +53,9 @@ def loss_and_gradients(adapted: PeftModel) -> tuple[float, dict[str, torch.Tenso
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "mistral"])
 def test_losses_and_gradients_are_those_of_the_plain_layers(family: str) -> None:
-    adapted = adapted_model(make_model(family))
+    adapted = adapted_model(make_loaded(family))
     expected, slopes = loss_and_gradients(adapted)
-    with fused(adapted.get_base_model()):
+    with fused(adapted):
         found, ours = loss_and_gradients(adapted)
     assert found == pytest.approx(expected, abs=1e-5)
     assert ours.keys() == slopes.keys()
@@ -65,10 +69,10 @@ def test_so_are_they_on_fewer_bits(bits: int, tmp_path: Path) -> None:
     make_model("gemma3").save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
     base = BaseModel(CELL.base_name, CELL.base, CELL.tokenizer, None, str(tmp_path))
-    adapted = adapted_model(load(base, bits).model)
+    adapted = adapted_model(load(base, bits))
     with torch.autocast("cpu", torch.bfloat16):
         expected, slopes = loss_and_gradients(adapted)
-        with fused(adapted.get_base_model()):
+        with fused(adapted):
             found, ours = loss_and_gradients(adapted)
     assert found == pytest.approx(expected, rel=0.01)
     for name, slope in slopes.items():
@@ -77,21 +81,19 @@ def test_so_are_they_on_fewer_bits(bits: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_every_norm_and_every_adapted_layer_is_known_and_left_as_it_was(family: str) -> None:
-    adapted = adapted_model(make_model(family))
+    adapted = adapted_model(make_loaded(family))
     norms = [m for m in adapted.modules() if type(m).__name__.endswith("RMSNorm")]
     layers = [m for m in adapted.modules() if hasattr(m, "lora_A")]
     assert len(norms) == (5 if family == "llama" else 13)
     assert len(layers) == 14
-    with fused(adapted.get_base_model()):
+    with fused(adapted):
         assert all("forward" in vars(module) for module in [*norms, *layers])
     assert not any("forward" in vars(module) for module in adapted.modules())
 
 
 def test_dropout_draws_once_and_only_the_adapter_sees_it() -> None:
-    model = make_model()
-    settings = dataclasses.replace(Settings.of(CELL), lora_dropout=0.5)
-    adapted = adapter.attach(model, settings)
-    layer: Any = adapted.get_submodule("base_model.model.model.layers.0.mlp.down_proj")
+    adapted = attach(make_loaded(), settings(dropout=0.5)).model
+    layer: Any = adapted.get_submodule("model.layers.0.mlp.down_proj")
     with torch.no_grad():
         layer.lora_B["default"].weight.normal_()
     x = torch.randn(1, 6, 64, requires_grad=True)
@@ -100,7 +102,7 @@ def test_dropout_draws_once_and_only_the_adapter_sees_it() -> None:
         adapted.train()
         torch.manual_seed(3)
         if context:
-            with fused(model):
+            with fused(adapted):
                 out = layer(x)
         else:
             out = layer(x)

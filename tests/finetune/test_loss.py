@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_finetune import CELL, PAIRS, make_model, make_tokenizer, padded
+from tiny_finetune import CELL, PAIRS, make_loaded, make_tokenizer, padded
 
-from maple.finetune import adapter
 from maple.finetune.encoding import encode
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import attach
 from maple.finetune.packing import pack, packed
 from maple.finetune.settings import Settings
 
@@ -14,7 +14,7 @@ from maple.finetune.settings import Settings
 @pytest.mark.parametrize("family", ["llama", "gemma3", "mistral"])
 def test_loss_and_gradients_equal_those_of_the_plain_model(family: str) -> None:
     """The plain model sees padded rows, projects every position, and averages over the labelled."""
-    adapted = adapter.attach(make_model(family), Settings.of(CELL))
+    adapted = attach(make_loaded(family), Settings.of(CELL)).model
     adapted.eval()
     with torch.no_grad():  # B starts at zero, which would leave A without a gradient
         for name, parameter in adapted.named_parameters():
@@ -46,7 +46,7 @@ def test_loss_and_gradients_equal_those_of_the_plain_model(family: str) -> None:
 
 
 def test_packs_sum_to_the_loss_of_the_step() -> None:
-    adapted = adapter.attach(make_model(), Settings.of(CELL))
+    adapted = attach(make_loaded(), Settings.of(CELL)).model
     adapted.eval()
     loss = AnswerLoss(adapted)
     rows = encode(make_tokenizer(), PAIRS, 128).rows
@@ -58,7 +58,7 @@ def test_packs_sum_to_the_loss_of_the_step() -> None:
 
 
 def test_a_pack_without_labels_has_no_loss_and_no_gradient() -> None:
-    adapted = adapter.attach(make_model(), Settings.of(CELL))
+    adapted = attach(make_loaded(), Settings.of(CELL)).model
     loss = AnswerLoss(adapted)
     (row, *_) = encode(make_tokenizer(), PAIRS, 128).rows
     with packed(loss.model):

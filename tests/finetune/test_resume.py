@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from tiny_finetune import CELL, PAIRS, make_loaded, product, silent
+from tiny_finetune import CELL, PAIRS, make_loaded, pair, product, silent
 
 from maple.finetune import checkpoints, loop
 from maple.finetune.trainer import train
@@ -124,7 +124,7 @@ def test_a_checkpoint_of_another_training_is_not_resumed(
     change: str, tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
     other = dataclasses.replace(CELL, learning_rate=0.02) if change == "cell" else CELL
-    rows = [*PAIRS[:-1], ("Other?\n", "Yes.")] if change == "rows" else PAIRS
+    rows = [*PAIRS[:-1], pair("Other?\n", "Yes.")] if change == "rows" else PAIRS
     with pytest.raises(Stopped):
         train(make_loaded(), rows, other, tmp_path, stop_at(4))
     _, steps = finish(tmp_path)

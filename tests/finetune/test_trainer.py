@@ -75,7 +75,8 @@ def test_it_learns_a_memorisable_set_and_leaves_the_base_clean(
 def test_the_product_is_plain_peft_without_local_paths(tmp_path: Path) -> None:
     loaded = make_loaded()
     loaded.model.config._name_or_path = "/secret/place/model"
-    outcome = train(loaded, PAIRS, CELL, tmp_path, silent)
+    cell = dataclasses.replace(CELL, template="sha256:template", template_name="mine")
+    outcome = train(loaded, PAIRS, cell, tmp_path, silent, texts={"text": "{instruction}{output}"})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -94,6 +95,11 @@ def test_the_product_is_plain_peft_without_local_paths(tmp_path: Path) -> None:
         "base_name": "google/gemma-3-270m",
         "tokenizer": "sha256:tokenizer",
         "train_bits": 32,
+        "template": {
+            "name": "mine",
+            "hash": "sha256:template",
+            "text": "{instruction}{output}",
+        },
     }
     weights = load_file(tmp_path / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
@@ -228,7 +234,9 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_a_clean_base(tmp_path:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"method": "dora"}, "this version trains lora"),
+        ({"method": "dorra"}, "did you mean 'dora'"),
+        ({"method": "none"}, "always evaluated"),
+        ({"method": "full", "train_bits": 4}, "full cannot be trained in 4 bits"),
         ({"r": None, "seed": None}, "needs r, seed"),
         ({"scheduler": "liner"}, "'linear'"),
         ({"train_bits": 4}, "loaded in 32"),

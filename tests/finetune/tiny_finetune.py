@@ -23,9 +23,9 @@ from transformers import (
 
 from maple.finetune.encoding import EncodedRow
 from maple.models.loading import Loaded
-from maple.records import BaseModel, TrainCell
+from maple.records import BaseModel, RenderedRow, TrainCell
 
-PAIRS = [
+TEXTS = [
     ("Capital of France?\n", "Paris."),
     ("Capital of Italy?\n", "Rome."),
     ("¿Capital de España?\n", "Madrid, claro que sí."),
@@ -38,6 +38,14 @@ PAIRS = [
     ("Capital of Kenya?\n", "Nairobi."),
     ("Capital of Peru?\n", "Lima."),
 ]
+
+
+def pair(prompt: str, target: str) -> RenderedRow:
+    """A row of a prompt and its learned answer."""
+    return RenderedRow(((prompt, False), (target, True)))
+
+
+PAIRS = [pair(*texts) for texts in TEXTS]
 
 CELL = TrainCell(
     base_name="google/gemma-3-270m",
@@ -72,7 +80,7 @@ def make_tokenizer(bos: bool = True, eos: bool = False) -> PreTrainedTokenizerFa
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    raw.train_from_iterator([prompt + target for prompt, target in PAIRS], trainer)
+    raw.train_from_iterator([prompt + target for prompt, target in TEXTS], trainer)
     template = ("<s> " if bos else "") + "$A" + (" </s>" if eos else "")
     raw.post_processor = processors.Sequence(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import warnings
@@ -9,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
 from maple.errors import ModelError
@@ -252,6 +255,117 @@ def test_an_adapter_of_no_numbers_proves_nothing(model: TransformersModel, tmp_p
     save_file(weights, folder / WEIGHTS_FILE)
     with pytest.raises(ModelError, match="are no numbers"):
         model.proof(folder)
+
+
+KINDS: dict[str, Any] = {
+    "loha": peft.LoHaConfig(r=4, alpha=8, target_modules=["q_proj", "down_proj"]),
+    "lokr": peft.LoKrConfig(r=2, alpha=4, target_modules=["q_proj", "down_proj"]),
+    "lokr-both": peft.LoKrConfig(r=1, decompose_both=True, target_modules=["up_proj"]),
+    "vera": peft.VeraConfig(r=8, target_modules=["q_proj", "down_proj"]),
+    "ia3": peft.IA3Config(
+        target_modules=["q_proj", "down_proj"], feedforward_modules=["down_proj"]
+    ),
+}
+
+
+def write_foreign(folder: Path, kind: str, seed: int) -> Path:
+    """An adapter as PEFT alone writes it, with random weights, on the tiny Gemma."""
+    model = tiny.build("gemma3")
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        tuned = get_peft_model(model, copy.deepcopy(KINDS[kind]))
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.3)
+        tuned.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_methods_answer_as_in_plain_peft_and_change_places(
+    kind: str, base: Loaded, model: TransformersModel, tmp_path: Path
+) -> None:
+    bare = model.choice_logprobs(ASKED, None)
+    one, two = (write_foreign(tmp_path / f"{seed}", kind, seed) for seed in (1, 2))
+    first = model.choice_logprobs(ASKED, one)
+    text = base.tokenizer("the quick brown fox jumps", return_tensors="pt").input_ids
+    got = base.model(input_ids=text).logits
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        plain = PeftModel.from_pretrained(tiny.build("gemma3"), one).eval()
+    torch.testing.assert_close(got, plain(input_ids=text).logits, rtol=1e-4, atol=1e-4)
+    proof = model.proof(one)
+    assert proof.probe_max_abs_diff is not None
+    assert proof.probe_max_abs_diff > 0.01
+
+    layers = [module for module in base.model.modules() if isinstance(module, BaseTunerLayer)]
+    second = model.choice_logprobs(ASKED, two)
+    refilled = [module for module in base.model.modules() if isinstance(module, BaseTunerLayer)]
+    assert layers == refilled
+    model.adapters.clear()
+    assert model.choice_logprobs(ASKED, two) == second != first
+    assert model.choice_logprobs(ASKED, one) == first
+    assert model.choice_logprobs(ASKED, None) == bare
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"), [("vera", 16), ("ia3", 4), ("ia3", 8), ("loha", 8), ("vera", 4)]
+)
+def test_other_methods_run_in_the_compute_dtype_and_leave_no_trace(
+    kind: str, bits: int, tmp_path: Path
+) -> None:
+    base = tiny.loaded(tmp_path / "base", "gemma3", bits)
+    model = TransformersModel(base)
+    bare = model.choice_logprobs(ASKED, None)
+    folder = write_foreign(tmp_path / "adapter", kind, 1)
+    random = torch.get_rng_state()
+    assert model.choice_logprobs(ASKED, folder) != bare
+    assert torch.equal(torch.get_rng_state(), random)
+    added = [
+        tensor
+        for layer in base.model.modules()
+        if isinstance(layer, BaseTunerLayer)
+        for name, tensor in (*layer.named_parameters(), *layer.named_buffers())
+        if not name.startswith("base_layer")
+    ]
+    assert {tensor.dtype for tensor in added} == {torch.bfloat16}
+    assert model.choice_logprobs(ASKED, None) == bare
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_methods_must_fit_the_base(kind: str, base: Loaded, tmp_path: Path) -> None:
+    folder = write_foreign(tmp_path / "good", kind, 1)
+    check_adapter(folder, base.base)
+    weights = load_file(folder / WEIGHTS_FILE)
+    name = next(name for name in weights if name.endswith(("w1_a", "w1", "ia3_l", "lambda_b")))
+    other = {**weights, name: torch.cat([weights[name], weights[name]])}
+    save_file(other, folder / WEIGHTS_FILE)
+    with pytest.raises(ModelError, match=r"has width \d+, but 'model.layers.0"):
+        check_adapter(folder, base.base)
+    if kind in ("loha", "vera", "lokr-both"):
+        save_file(weights, folder / WEIGHTS_FILE)
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        (folder / CONFIG_FILE).write_text(json.dumps(config | {"r": 3}))
+        with pytest.raises(ModelError, match="says r = 3, but"):
+            check_adapter(folder, base.base)
+
+
+def test_a_method_that_peft_cannot_do_in_four_bits_is_refused(tmp_path: Path) -> None:
+    base = tiny.loaded(tmp_path / "base", "gemma3", 4)
+    folder = write_foreign(tmp_path / "adapter", "lokr", 1)
+    with pytest.raises(ModelError, match="LoKr does not work on a base in 4 bits"):
+        TransformersModel(base).choice_logprobs(ASKED, folder)
+
+
+def test_a_model_finetuned_in_full_proves_that_it_differs(
+    base: Loaded, model: TransformersModel
+) -> None:
+    untuned = model.probe()
+    with pytest.raises(ModelError, match="changes nothing"):
+        TransformersModel(base, untuned).proof(None)
+    proof = TransformersModel(base, untuned + 0.25).proof(None)
+    assert proof.probe_max_abs_diff == pytest.approx(0.25, abs=1e-3)
 
 
 def test_dora_in_eight_bits_is_refused_and_leaves_the_base(tmp_path: Path) -> None:

@@ -455,6 +455,11 @@ def test_bos_is_counted(engines: dict[str, TransformersModel]) -> None:
     assert (llama.bos_count, llama.bos_expected) == (0, 0)
     with pytest.raises(ModelError, match="starts with 2 BOS"):
         engines["gemma3"].choice_logprobs([ChoiceRequest("", "<s>yes", (" no",))], None)
+    # A chat template may begin with it where the tokenizer adds none.
+    (found,) = engines["llama"].choice_logprobs([ChoiceRequest("", "<s>yes", (" no",))], None)
+    assert found.prompt_head[0] == 1
+    with pytest.raises(ModelError, match="starts with 2 BOS"):
+        engines["llama"].choice_logprobs([ChoiceRequest("", "<s><s>yes", (" no",))], None)
 
 
 def test_answers_need_a_token_and_prompts_too(engines: dict[str, TransformersModel]) -> None:

@@ -12,11 +12,13 @@ from gguf import GGUFReader, dequantize
 from safetensors import safe_open
 from transformers import AutoTokenizer
 
+from maple.errors import ModelError
 from maple.models import gguf_files
 from maple.models.engine import TransformersModel
 from maple.models.files import resolve
 from maple.models.loading import Loaded, load
-from maple.records import BaseModel, ChoiceRequest, GenerateRequest
+from maple.models.templates import Templates
+from maple.records import BaseModel, ChoiceRequest, GenerateRequest, InstructionRow
 from maple.tasks import TASKS
 
 pytestmark = pytest.mark.full
@@ -38,6 +40,20 @@ def gemma() -> BaseModel:
 @pytest.fixture(scope="module")
 def smollm() -> BaseModel:
     return resolve("demo:smollm2-135m")
+
+
+def test_chat_templates(gemma: BaseModel, smollm: BaseModel) -> None:
+    with pytest.raises(ModelError, match="demo:gemma-3-270m: its tokenizer has no chat template"):
+        Templates([]).of("chat", gemma)
+    chat = Templates([]).of("chat", smollm)
+    # Its template sets a scene where a conversation has none of its own.
+    assert chat.frame.head.startswith("<|im_start|>system\nYou are a helpful AI assistant")
+    assert chat.frame.head.endswith("<|im_start|>user\n")
+    assert chat.frame.tail == "<|im_end|>\n<|im_start|>assistant\n"
+    assert (chat.frame.space, chat.frame.end) == ("", "<|im_end|>")
+    row = InstructionRow("1", "eng_Latn", "Name a river.", "", "The Volta.")
+    ((_, _), last) = chat.render(row).segments
+    assert last == ("The Volta.<|im_end|>", True)
 
 
 @pytest.fixture(scope="module")

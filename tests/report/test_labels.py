@@ -25,6 +25,31 @@ def test_cells() -> None:
     assert labels.cell_label(outside, 16) == "adapter my-adapter, 16 bits"
 
 
+def test_step_sizes_are_told_where_they_tell_cells_apart() -> None:
+    slow, fast = (
+        replace(LORA, learning_rate=rate, lora_alpha=16.0, train_bits=4) for rate in (1e-4, 3e-4)
+    )
+    dora = replace(fast, method="dora")
+    told = labels.differing([slow, fast, dora])
+    assert labels.train_label(fast, told) == "LoRA r=8 (learning rate 0.0003), 4 bits, mini, seed 0"
+    assert labels.train_label(dora, told) == "DoRA r=8, 4 bits, mini, seed 0"
+    scaled = replace(dora, options=(("use_rslora", True),))
+    told = labels.differing([dora, scaled])
+    assert labels.method_label(scaled, told) == "DoRA r=8 (use_rslora = True)"
+
+
+def test_the_step_size_of_a_slope_over_ranks() -> None:
+    def told(*alphas: tuple[int, float]) -> str:
+        cells = [replace(LORA, r=r, lora_alpha=alpha, learning_rate=3e-4) for r, alpha in alphas]
+        return labels.steps_label(cells)
+
+    assert told((8, 16.0), (64, 128.0)) == "LoRA, lora_alpha = 2r, learning rate 0.0003"
+    assert told((8, 8.0)) == "LoRA, lora_alpha = r, learning rate 0.0003"
+    assert told((8, 16.0), (64, 16.0)) == "LoRA, lora_alpha = 16, learning rate 0.0003"
+    full = replace(LORA, method="full", r=None, learning_rate=2e-5)
+    assert labels.steps_label([full]) == "full finetuning, learning rate 2e-05"
+
+
 def test_points() -> None:
     assert labels.points(0.5432) == "54.3"
     assert labels.signed(0.0312) == "+3.1"

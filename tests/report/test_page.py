@@ -177,7 +177,9 @@ def test_seeds_are_rows_and_figures_of_their_own(tmp_path: Path) -> None:
         "LoRA r=64, 4 bits, mini, seed 1",
     ]
     drawn = figures.heatmaps(gathered, table)
-    assert [figure.title for figure in drawn] == ["tiny, mini, seed 0", "tiny, mini, seed 1"]
+    assert [figure.title for figure in drawn] == [
+        f"tiny, mini, seed {seed}; LoRA, lora_alpha = 2r" for seed in (0, 1)
+    ]
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ TRAIN = TrainCell(
     max_tokens=512,
     seed=3,
     mixture="more-english",
+    template_name="mine",
+    options=(("lora_bias", True), ("scale", 0.5)),
+    patience=3,
+    validation="sha256:22",
+    validate_every=40,
 )
 EVAL = EvalCell(
     train_id="0123456789abcdef",
@@ -60,21 +65,28 @@ EVAL = EvalCell(
     deterministic=True,
     server_model="gemma-awq",
     exemplar_subset="eng_Latn",
+    template="sha256:22",
+    template_name="chat",
 )
 SCORE = ScoreCell("fedcba9876543210", "f1", 2, "mlqa-official:zh")
 
 
 def test_ids_of_this_version_are_the_golden_ones() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[str(identity.IDENTITY_VERSION)]
+    patient = dataclasses.replace(TRAIN, patience=None, validation=None, validate_every=None)
+    bare = dataclasses.replace(EVAL, template=None, template_name=None)
     found = {
-        "train": identity.train_id(TRAIN),
-        "eval with exemplars of another subset": identity.eval_id(EVAL),
-        "eval": identity.eval_id(dataclasses.replace(EVAL, exemplar_subset=None)),
+        "train with early stopping": identity.train_id(TRAIN),
+        "train with options": identity.train_id(patient),
+        "train": identity.train_id(dataclasses.replace(patient, options=None)),
+        "eval in a training template": identity.eval_id(EVAL),
+        "eval with exemplars of another subset": identity.eval_id(bare),
+        "eval": identity.eval_id(dataclasses.replace(bare, exemplar_subset=None)),
         "eval without a server's model": identity.eval_id(
-            dataclasses.replace(EVAL, server_model=None, exemplar_subset=None)
+            dataclasses.replace(bare, server_model=None, exemplar_subset=None)
         ),
         "eval without later fields": identity.eval_id(
-            dataclasses.replace(EVAL, deterministic=None, server_model=None, exemplar_subset=None)
+            dataclasses.replace(bare, deterministic=None, server_model=None, exemplar_subset=None)
         ),
         "score": identity.score_id(SCORE),
         "untuned": identity.train_id(TrainCell("x", "sha256:aa", "sha256:bb", "none")),

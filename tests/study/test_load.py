@@ -29,6 +29,7 @@ CATALOGUE = Catalogue(
         "multialpaca": ["jpn_Jpan", "por_Latn", "spa_Latn"],
         "mini": ["eng_Latn", "spa_Latn"],
     },
+    templates=("plain", "chat"),
 )
 GOOD = """
 name = "s"

@@ -29,6 +29,7 @@ def content(**changes: Any) -> dict[str, Any]:
             "r": changes.get("r", [8]),
             "lora_alpha": "2r",
             "train_bits": changes.get("train_bits", [4, 16]),
+            "methods": changes.get("methods", ["lora"]),
         },
         "evaluate": {
             "eval_bits": changes.get("eval_bits", "as trained"),

@@ -13,10 +13,11 @@ from maple.errors import ModelError, StoreError, StudyError
 from maple.records import BaseModel, Example, TrainCell
 from maple.store import Store
 from maple.study.load import validate
-from maple.sweep import check
+from maple.sweep import check, sizes
 from maple.sweep.asked import fixed_order
 from maple.sweep.catalogue import catalogue
 from maple.sweep.plan import describe, make
+from maple.sweep.sizes import Size, trained_size
 from maple.tasks.native import NativeTask
 from sweep.studies import content, planned
 
@@ -34,7 +35,7 @@ def test_a_disk_too_small_is_refused_before_anything_is_written(
 def test_adapters_count_towards_the_disk(tmp_path: Path) -> None:
     plan, _ = planned(content(), tmp_path)
     cell = next(cell for cell in plan.grid.train.values() if cell.method == "lora")
-    assert check._adapter_bytes("", cell) == 0
+    assert trained_size("", cell) == Size(0, 0)
 
 
 def test_the_fixed_order_depends_on_ids_alone() -> None:
@@ -110,9 +111,10 @@ def test_an_earlier_plan_locks_the_revision_of_a_hub_model() -> None:
 def test_a_target_module_that_does_not_exist_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        check, "module_shapes", lambda _path: {"model.layers.0.self_attn.q_proj": (8, 4)}
-    )
+    for module in (check, sizes):
+        monkeypatch.setattr(
+            module, "module_shapes", lambda _path: {"model.layers.0.self_attn.q_proj": (8, 4)}
+        )
     base = BaseModel("m", "sha256:0", "sha256:0", None, str(tmp_path))
     study = validate(content(), catalogue(), "test")
     assert study.train is not None
@@ -123,4 +125,47 @@ def test_a_target_module_that_does_not_exist_is_named(
         check._check_targets(base, typo)
     assert caught.value.hint == "did you mean 'q_proj'?"
     cell = TrainCell("m", "b", "t", "lora", r=2, target_modules=("q_proj",))
-    assert check._adapter_bytes(str(tmp_path), cell) == 4 * 2 * (8 + 4)
+    assert trained_size(str(tmp_path), cell) == Size(4 * 2 * (8 + 4), 2 * 3 * 4 * 2 * (8 + 4))
+
+
+def test_a_rank_above_what_a_decomposition_gives_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = {"model.layers.0.self_attn.k_proj": (4, 64), "model.layers.0.mlp.up_proj": (64, 64)}
+    monkeypatch.setattr(check, "module_shapes", lambda _path: shapes)
+    base = BaseModel("m", "sha256:0", "sha256:0", None, str(tmp_path))
+    train = validate(content(r=[4, 8]), catalogue(), "test").train
+    assert train is not None
+    check._check_targets(base, train)
+    pissa = train.model_copy(update={"methods": ["lora", "pissa"]})
+    with pytest.raises(ModelError, match=r"train\.r: pissa take.*k_proj has only 4; got r = 8"):
+        check._check_targets(base, pissa)
+    check._check_targets(base, pissa.model_copy(update={"target_modules": ["up_proj"]}))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "values"),
+    [
+        ("lora", None, 4 * (64 + 32) + 4 * (32 + 32)),
+        ("dora", None, 4 * (64 + 32) + 4 * (32 + 32) + 64 + 32),
+        ("loha", None, 2 * (4 * (64 + 32) + 4 * (32 + 32))),
+        ("vera", None, 4 * (64 + 32) + (64 + 4) + (32 + 4)),
+        ("ia3", None, 64 + 32),
+        ("lokr", (("decompose_factor", 4),), 16 + 4 * (16 + 8) + 16 + 8 * 8),
+    ],
+)
+def test_sizes_of_adapters(method: str, options: object, values: int) -> None:
+    cell = TrainCell("m", "b", "t", method, r=4, options=options)  # type: ignore[arg-type]
+    assert sizes.adapter_values(cell, {"a": (64, 32), "b": (32, 32)}) == values
+
+
+def test_sizes_of_what_is_stored_otherwise_than_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "module_shapes", lambda _path: {"layers.0.q_proj": (8, 4)})
+    monkeypatch.setattr(sizes, "weight_values", lambda _path: 1000)
+    pissa = TrainCell("m", "b", "t", "pissa", r=2, target_modules="all-linear")
+    assert trained_size("x", pissa) == Size(4 * 2 * 24, 2 * 4 * 4 * 24)
+    full = TrainCell("m", "b", "t", "full", train_bits=16)
+    assert trained_size("x", full) == Size(2000, 2 * 12_000)
+    assert trained_size("x", replace(full, train_bits=32)).product == 4000

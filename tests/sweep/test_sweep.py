@@ -518,3 +518,24 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
     path.write_text(path.read_text(encoding="utf-8")[:50], encoding="utf-8")
     with pytest.raises(StoreError, match=path.name):
         swept(content(subsets=["eng_Latn"]), tmp_path)
+
+
+def test_a_model_finetuned_in_full_is_a_base_of_its_own(tmp_path: Path) -> None:
+    study = content(methods=["lora", "full"], train_bits=[16], eval_bits=[4, 16])
+    plan, store = planned(study, tmp_path)
+    full = next(name for name, cell in plan.grid.train.items() if cell.method == "full")
+    units = Todo(plan, store).units(set())
+    told = [(unit.bits, unit.tuned, len(unit.train), len(unit.evals)) for unit in units]
+    # Two tasks in three languages: the base and LoRA together, the tuned model alone. At other
+    # bits than were trained in: after the training.
+    assert told == [
+        (4, None, 0, 6),
+        (16, None, 2, 12),
+        (16, full, 0, 6),
+        (4, None, 0, 6),
+        (4, full, 0, 6),
+    ]
+    outcome = run(plan, store, InProcess(), lambda _event: None)
+    assert outcome.failed == {}
+    assert Todo(plan, store).units(set()) == []
+    assert {work.adapter for unit in units if unit.tuned for work in unit.evals} == {full}

@@ -37,14 +37,16 @@ _TEXT, _INT, _FLOAT, _BOOL = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 
 _ADAPTER: Columns = (
     Column("base_name", _TEXT, "base model, as the study names it"),
-    Column("method", _TEXT, '"none" for the untuned base, else the PEFT method'),
+    Column("method", _TEXT, '"none" for the untuned base, else the method'),
     Column("source", _TEXT, "training source; null for the untuned base"),
     Column("mixture", _TEXT, "of its languages, by name; null where the study describes none"),
     Column("train_languages", pl.List(pl.String), "keys of the languages trained on"),
     Column("r", _INT, "rank"),
-    Column("lora_alpha", _FLOAT, "scaling numerator of LoRA"),
+    Column("lora_alpha", _FLOAT, "scaling numerator of LoRA and its kin"),
+    Column("learning_rate", _FLOAT, "peak learning rate"),
     Column("train_bits", _INT, "precision of the base while training, bits"),
     Column("seed", _INT, "training seed"),
+    Column("train_template", _TEXT, "training template of the rows; null where not trained here"),
 )
 
 _COST: Columns = (
@@ -74,6 +76,7 @@ CELLS: Columns = (
     Column("subset", _TEXT, "one evaluation set of the benchmark"),
     Column("language", _TEXT, "key of the language asked in"),
     Column("prompt", _TEXT, "name of the prompt"),
+    Column("template", _TEXT, "training template that the request stands in; null for none"),
     Column("n_shot", _INT, "exemplars in the prompt"),
     Column("exemplar_seed", _INT, "null without exemplars"),
     Column("decoding", _TEXT, '"choices" or "greedy"'),

@@ -262,14 +262,17 @@ def _adapter(cell: TrainCell) -> Row:
         "train_languages": None if cell.languages is None else list(cell.languages),
         "r": cell.r,
         "lora_alpha": cell.lora_alpha,
+        "learning_rate": cell.learning_rate,
         "train_bits": cell.train_bits,
         "seed": cell.seed,
+        "train_template": cell.template_name,
     }
 
 
 def _asked(cell: EvalCell, plan: PlanFile) -> Row:
     language = plan.languages[f"{cell.task}/{cell.subset}"]
-    return {"language": language, **{name: getattr(cell, name) for name in _ASKED_FIELDS}}
+    asked = {name: getattr(cell, name) for name in _ASKED_FIELDS}
+    return {"language": language, **asked, "template": cell.template_name}
 
 
 def _state(record: Record | None) -> Row:

@@ -57,6 +57,7 @@ class Setting:
     task: str
     dataset: str
     prompt: str
+    template: str | None
     n_shot: int
     exemplar_seed: int | None
     setup: str
@@ -119,6 +120,7 @@ def settings_of(plan: PlanFile, score_id: str) -> tuple[Setting, ...]:
         task=cell.task,
         dataset=cell.dataset,
         prompt=cell.prompt,
+        template=cell.template_name,
         n_shot=cell.n_shot,
         exemplar_seed=cell.exemplar_seed,
         setup=setup_of(cell),

@@ -58,12 +58,13 @@ def fit(measure: Measure, context: int, asked: Asked) -> Fitted:
             continue
         name = asked.examples[at].example_id
         request, dropped, left = _without_exemplars(
-            measure, context, requests[at], length, asked.exemplars, sizes
+            measure, context, requests[at], length, asked, sizes
         )
-        cut = asked.prompted[at].cut
+        item = asked.framed[at]
+        cut = item.cut
         taken = 0
         if left > context and cut is not None:
-            request, now = _cut(measure, context, request, asked.prompted[at], cut)
+            request, now = _cut(measure, context, request, item, cut)
             taken, left = left - now, now
         if left > context:
             too_long[name] = left
@@ -88,7 +89,7 @@ def _without_exemplars(
     context: int,
     request: Request,
     length: int,
-    exemplars: Sequence[str],
+    asked: Asked,
     sizes: Sequence[int],
 ) -> tuple[Request, int, int]:
     """The request with as many exemplars as fit, how many are gone, and its length in tokens.
@@ -102,15 +103,16 @@ def _without_exemplars(
     """
     expected = [length - sum(sizes[:dropped]) for dropped in range(len(sizes) + 1)]
     shorter = request
+    exemplars = asked.exemplars
     for dropped in range(1, len(exemplars) + 1):
         if expected[dropped] > context + _JOINS * dropped:
             continue
-        shorter = replace(request, prefix="".join(exemplars[dropped:]))
+        shorter = replace(request, prefix=asked.head + "".join(exemplars[dropped:]))
         (length,) = measure([shorter])
         if length <= context:
             return shorter, dropped, length
-    if exemplars and shorter.prefix:
-        shorter = replace(request, prefix="")
+    if exemplars and shorter.prefix != asked.head:
+        shorter = replace(request, prefix=asked.head)
         (length,) = measure([shorter])
     return shorter, len(exemplars), length
 

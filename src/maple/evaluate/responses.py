@@ -14,6 +14,7 @@ from maple.records import (
     ChoiceResponse,
     EvalCell,
     Example,
+    Frame,
     GenerateRequest,
     GenerateResponse,
     Prompted,
@@ -33,16 +34,20 @@ class Asked:
     Attributes:
         examples: n, in their fixed order.
         prompted: each as its prompt renders it.
+        framed: the same with what a training template puts between it and its answers.
         requests: each with the exemplars in front.
         exemplar_ids: in prompt order.
-        exemplars: their texts, which together are the prefix of every request.
+        exemplars: their texts, which together are the prefix of every request, behind `head`.
+        head: what a training template puts before them.
     """
 
     examples: tuple[Example, ...]
     prompted: tuple[Prompted, ...]
+    framed: tuple[Prompted, ...]
     requests: tuple[Request, ...]
     exemplar_ids: tuple[str, ...]
     exemplars: tuple[str, ...]
+    head: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,11 @@ def exemplars_of(
 
 
 def ask(
-    task: Asking, cell: EvalCell, examples: Sequence[Example], pool: Sequence[Example] | None
+    task: Asking,
+    cell: EvalCell,
+    examples: Sequence[Example],
+    pool: Sequence[Example] | None,
+    frame: Frame | None = None,
 ) -> Asked:
     """Render the items of a cell.
 
@@ -81,13 +90,14 @@ def ask(
         cell: what is evaluated; nothing of it that depends on the model is looked at.
         examples: the items in their fixed order, already limited.
         pool: items that may serve as exemplars, in their fixed order; None as in `exemplars_of`.
+        frame: of the cell's training template; None for none.
 
     Raises:
         DataError: the pool holds too few.
     """
     source = cell.exemplar_subset or cell.subset
     shots = exemplars_of(cell.task, source, cell.n_shot, cell.exemplar_seed, pool)
-    return put(task, cell.subset, cell.prompt, examples, shots, source)
+    return put(task, cell.subset, cell.prompt, examples, shots, source, frame)
 
 
 def put(
@@ -97,17 +107,28 @@ def put(
     examples: Sequence[Example],
     shots: Sequence[Example],
     source: str,
+    frame: Frame | None = None,
 ) -> Asked:
-    """Render items of a subset under a prompt, with exemplars of the subset `source` in front."""
+    """Render items of a subset under a prompt, with exemplars of the subset `source` in front.
+
+    In a training template, exemplars and item together are the instruction, so that the same tokens
+    as ever are shared: the template's head and the exemplars.
+    """
     texts = blocks([task.render(shot, source, prompt) for shot in shots], shots)
     prompted = tuple(task.render(example, subset, prompt) for example in examples)
-    shared = "".join(texts)
+    framed, head, stop = prompted, "", task.stop
+    if frame is not None:
+        framed = tuple(_in_frame(item, frame) for item in prompted)
+        head, stop = frame.head, tuple(dict.fromkeys((*stop, *filter(None, [frame.end]))))
+    shared = head + "".join(texts)
     return Asked(
         tuple(examples),
         prompted,
-        tuple(_request(task, shared, item) for item in prompted),
+        framed,
+        tuple(_request(task, shared, item, stop) for item in framed),
         tuple(shot.example_id for shot in shots),
         texts,
+        head,
     )
 
 
@@ -141,7 +162,7 @@ def answer(
         yield Part(
             min(missing),
             tuple(asked.examples[number] for number in missing),
-            tuple(asked.prompted[number] for number in missing),
+            tuple(asked.framed[number] for number in missing),
             respond(model, adapter, requests),
         )
 
@@ -172,8 +193,12 @@ def neutral(
         ModelError: as `answer`.
     """
     wanted = {
-        example.example_id: ChoiceRequest("", neutral_prompt(example, item), item.answers)
-        for example, item in zip(asked.examples, asked.prompted, strict=True)
+        example.example_id: ChoiceRequest(
+            asked.head,
+            neutral_prompt(example, item) + framed.text.removeprefix(item.text),
+            framed.answers,
+        )
+        for example, item, framed in zip(asked.examples, asked.prompted, asked.framed, strict=True)
         if example.example_id in lacking
     }
     respond = alone if cell.deterministic else together
@@ -261,7 +286,16 @@ def alone(
     )
 
 
-def _request(task: Asking, shared: str, item: Prompted) -> Request:
+def _in_frame(item: Prompted, frame: Frame) -> Prompted:
+    """An item with what stands between it and its answers, which start as the template starts them.
+
+    What may be cut of its text stays where it is.
+    """
+    answers = tuple(frame.space + answer.lstrip() for answer in item.answers)
+    return Prompted(item.text + frame.tail, answers, item.cut)
+
+
+def _request(task: Asking, shared: str, item: Prompted, stop: tuple[str, ...]) -> Request:
     if task.max_new_tokens is None:
         return ChoiceRequest(shared, item.text, item.answers)
-    return GenerateRequest(shared, item.text, task.stop, task.max_new_tokens)
+    return GenerateRequest(shared, item.text, stop, task.max_new_tokens)

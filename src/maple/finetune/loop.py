@@ -22,10 +22,11 @@ from transformers import (
 )
 
 from maple.errors import ModelError
-from maple.finetune import adapter, checkpoints
+from maple.finetune import checkpoints
 from maple.finetune.checkpoints import Checkpoint
 from maple.finetune.encoding import EncodedRow
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import read_weights, write_weights
 from maple.finetune.operations import operations
 from maple.finetune.order import Order, StepRows, Steps
 from maple.finetune.packing import PackedRows, pack
@@ -328,7 +329,7 @@ class Loop(Trainer):
         folder = Path(str(self.args.output_dir))
         if self.args.should_save:
             staged = checkpoints.stage(folder)
-            adapter.write_weights(self._loss.adapted, staged)
+            write_weights(self._loss.model, staged)
             self.state.save_to_json(str(staged / "trainer_state.json"))
             if self._validation is not None and self._validation.stopping is not None:
                 self._validation.stopping.save(staged)
@@ -348,7 +349,7 @@ class Loop(Trainer):
         model: torch.nn.Module | None = None,  # noqa: ARG002
     ) -> None:
         folder = Path(resume_from_checkpoint)
-        adapter.read_weights(self._loss.adapted, folder)
+        read_weights(self._loss.model, folder)
         if self._validation is not None and self._validation.stopping is not None:
             self._validation.stopping.load(folder)
 

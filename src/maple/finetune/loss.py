@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from maple.finetune.packing import PackedRows
@@ -13,22 +10,16 @@ from maple.models.head import answer_loss, body
 
 
 class AnswerLoss(torch.nn.Module):
-    """A model with an attached adapter whose forward pass returns the loss of the answers.
+    """A model in training whose forward pass returns the loss of the answers.
 
     The decoder body runs over all positions, the vocabulary projection over the labelled ones
     only. Autocast, gradient synchronisation and sharding hook into a module's forward; a loss
     computed outside it would escape them.
     """
 
-    def __init__(self, adapted: PeftModel) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.adapted = adapted
-
-    @property
-    def model(self) -> PreTrainedModel:
-        """The base with the adapter inside it."""
-        # PEFT declares any module here; `attach` takes a PreTrainedModel.
-        return cast(PreTrainedModel, self.adapted.get_base_model())
+        self.model = model
 
     def forward(self, rows: PackedRows, num_items: int | None = None) -> torch.Tensor:
         """The loss of a pack of rows.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from maple.errors import ModelError, nearest
+from maple.errors import MapleError, ModelError, nearest
 from maple.records import TrainCell
+from maple.study.methods import Method, OptionValue, method
 
-METHODS = ("lora",)
 SCHEDULERS = {
     "constant": "constant_with_warmup",
     "cosine": "cosine",
@@ -18,12 +19,17 @@ SCHEDULERS = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What training needs of a `TrainCell`; field by field the same names and units."""
+    """What training needs of a `TrainCell`; field by field the same names and units.
 
-    r: int
-    lora_alpha: float
-    lora_dropout: float
-    target_modules: str | tuple[str, ...]
+    Attributes:
+        method: its row.
+        peft: of r, lora_alpha, lora_dropout and target_modules those that the method uses.
+        options: what else the cell sets, by PEFT's names.
+    """
+
+    method: Method
+    peft: Mapping[str, object]
+    options: Mapping[str, OptionValue]
     train_bits: int
     epochs: float
     batch_size: int
@@ -40,20 +46,28 @@ class Settings:
         """The settings of a cell.
 
         Raises:
-            ModelError: a method or schedule that this version does not train, or a missing field.
+            ModelError: no method or schedule of that name, bits that the method cannot be trained
+                in, or a missing field.
         """
-        if cell.method not in METHODS:
+        try:
+            row = method(cell.method)
+        except MapleError as error:
+            raise ModelError(f"method: {error.what}", error.hint) from error
+        if cell.train_bits is not None and cell.train_bits in row.impossible:
             raise ModelError(
-                f"method: got {cell.method!r}, this version trains {', '.join(METHODS)}",
-                nearest(cell.method, METHODS),
+                f"train_bits: {row.name} cannot be trained in {cell.train_bits} bits: "
+                f"{row.impossible[cell.train_bits]}",
+                f"train it in {', '.join(map(str, row.bits()))} bits",
             )
-        values = {field.name: getattr(cell, field.name) for field in fields(cls)}
-        missing = [name for name, value in values.items() if value is None]
+        peft = {name: getattr(cell, name) for name in row.fields}
+        given = {"method", "peft", "options"}
+        values = {f.name: getattr(cell, f.name) for f in fields(cls) if f.name not in given}
+        missing = [name for name, value in (peft | values).items() if value is None]
         if missing:
-            raise ModelError(f"a lora cell needs {', '.join(missing)}: got none")
+            raise ModelError(f"a {row.name} cell needs {', '.join(missing)}: got none")
         if values["scheduler"] not in SCHEDULERS:
             raise ModelError(
                 f"scheduler: got {values['scheduler']!r}, expected one of {', '.join(SCHEDULERS)}",
                 nearest(values["scheduler"], SCHEDULERS),
             )
-        return cls(**values)
+        return cls(row, peft, dict(cell.options or ()), **values)

@@ -1,4 +1,4 @@
-"""Training one adapter on a loaded base, from rendered rows to PEFT files."""
+"""Training on a loaded base, from rendered rows to an adapter or a whole model."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
 
-from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from transformers import PreTrainedModel
 
 from maple.errors import ModelError
-from maple.finetune import adapter, checkpoints
+from maple.finetune import checkpoints
 from maple.finetune.encoding import Encoded, encode
 from maple.finetune.fused import fused
 from maple.finetune.loop import Loop, Progress, Validation, arguments
 from maple.finetune.loss import AnswerLoss
+from maple.finetune.methods import attach, put_weights, weights
 from maple.finetune.operations import Operations, ceiling, operations
 from maple.finetune.order import Order, epoch_order
 from maple.finetune.packing import packed
@@ -29,7 +27,7 @@ from maple.finetune.settings import Settings
 from maple.finetune.steplog import StepLog
 from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.models.loading import Loaded
-from maple.records import Execution, LanguageTokens, TrainCell, TrainOutcome
+from maple.records import Execution, LanguageTokens, RenderedRow, TrainCell, TrainOutcome
 
 _VALIDATIONS = 10
 """How often a run validates, unless it is told."""
@@ -37,29 +35,31 @@ _VALIDATIONS = 10
 
 def train(
     loaded: Loaded,
-    rows_pairs: Sequence[tuple[str, str]],
+    rows: Sequence[RenderedRow],
     cell: TrainCell,
     out: Path,
     on_progress: Callable[[Mapping[str, object]], None],
     *,
+    texts: Mapping[str, str] = MappingProxyType({}),
     languages: Sequence[str] = (),
-    held_out: Mapping[str, Sequence[tuple[str, str]]] = MappingProxyType({}),
+    held_out: Mapping[str, Sequence[RenderedRow]] = MappingProxyType({}),
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> TrainOutcome:
-    """Train a LoRA adapter on a loaded base and leave the base as it was.
+    """Train by a cell's method on a loaded base and leave the base as it was.
 
     A run that was killed continues from its last checkpoint in `out`, with the result it would
-    have had: adapter and log are byte-identical on the same machine. Under `accelerate launch`
+    have had: weights and log are byte-identical on the same machine. Under `accelerate launch`
     every process calls this alike; the first one writes.
 
     Args:
         loaded: the base in the cell's precision.
-        rows_pairs: (prompt, target) of each row, rendered.
+        rows: rendered by the cell's template.
         cell: what to train.
-        out: folder that receives adapter_model.safetensors (float32), adapter_config.json,
-            maple.json and log.jsonl; holds checkpoints/ while training.
+        out: folder that receives adapter_model.safetensors (float32) and adapter_config.json, or
+            the files of a model; maple.json and log.jsonl; holds checkpoints/ while training.
         on_progress: called after each optimiser step with step (from 1), steps, loss (nats per
             labelled token).
+        texts: of the cell's template, for readers of maple.json.
         languages: key of each row's language; empty to count nothing by language.
         held_out: rows to measure the loss on before, during and after, by language.
         execution: how to carry it out.
@@ -74,7 +74,7 @@ def train(
         raise ModelError(
             f"train_bits: the cell wants {settings.train_bits}, the base is loaded in {loaded.bits}"
         )
-    encoded = encode(loaded.tokenizer, rows_pairs, settings.max_tokens)
+    encoded = encode(loaded.tokenizer, rows, settings.max_tokens)
     order = Order(
         lengths=tuple(len(row.input_ids) for row in encoded.rows),
         batch_size=settings.batch_size,
@@ -84,28 +84,28 @@ def train(
     steps = math.ceil(settings.epochs * order.steps)
     folder = out / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    adapted = adapter.attach(loaded.model, settings)
+    tuned = attach(loaded, settings)
     try:
-        args = arguments(settings, steps, folder, adapted.device)
-        validation = _validation(loaded, adapted, held_out, cell, languages, steps, execution)
+        args = arguments(settings, steps, folder, tuned.model.device)
+        validation = _validation(loaded, held_out, cell, languages, steps, execution)
         log = StepLog(out / "log.jsonl", args.should_save)
         owner = checkpoints.owner(cell, encoded.content_hash())
         found = checkpoints.latest(folder, owner, log.steps())
-        each = operations(cast(PreTrainedModel, adapted.get_base_model()))
-        rate = ceiling(loaded.compute_dtype, adapted.device)
+        each = operations(tuned.model)
+        rate = ceiling(loaded.compute_dtype, tuned.model.device)
         progress = Progress(owner, found, log, on_progress)
-        with log.appending(found.step if found else 0), _prepared(adapted, settings, execution):
-            model = AnswerLoss(adapted)
+        with log.appending(found.step if found else 0), _prepared(tuned.model, execution):
+            model = AnswerLoss(tuned.model)
             loop = Loop(model, args, encoded.rows, order, progress, validation)
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
         stopping = None if validation is None else validation.stopping
         if stopping is not None:
-            adapter.put_weights(adapted, stopping.best)
+            put_weights(tuned.model, stopping.best)
         seconds = progress.seconds()
-        parameters = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        adapter_bytes = adapter.write_product(adapted, cell, out) if args.should_save else 0
+        parameters = sum(p.numel() for p in tuned.model.parameters() if p.requires_grad)
+        adapter_bytes = tuned.write_product(cell, texts, out) if args.should_save else 0
     finally:
-        adapter.detach(adapted)
+        tuned.detach()
     loop.accelerator.wait_for_everyone()
     if args.should_save:
         shutil.rmtree(folder)
@@ -114,16 +114,12 @@ def train(
 
 
 @contextlib.contextmanager
-def _prepared(adapted: PeftModel, settings: Settings, execution: Execution) -> Iterator[None]:
+def _prepared(model: PreTrainedModel, execution: Execution) -> Iterator[None]:
     """The model as its steps are computed, until the end."""
-    model = cast(PreTrainedModel, adapted.get_base_model())
     if execution.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
-    # PEFT would cast the input of each adapted layer up to the adapter's float32, and autocast
-    # straight back to bfloat16: two passes over all activations, for the same product.
-    autocast = disable_input_dtype_casting(adapted, active=settings.train_bits != 32)
     try:
-        with packed(model), fused(model), autocast:
+        with packed(model), fused(model):
             yield
     finally:
         if execution.gradient_checkpointing:
@@ -132,8 +128,7 @@ def _prepared(adapted: PeftModel, settings: Settings, execution: Execution) -> I
 
 def _validation(
     loaded: Loaded,
-    adapted: PeftModel,
-    held_out: Mapping[str, Sequence[tuple[str, str]]],
+    held_out: Mapping[str, Sequence[RenderedRow]],
     cell: TrainCell,
     languages: Sequence[str],
     steps: int,
@@ -144,13 +139,13 @@ def _validation(
     if not held_out:
         return None
     rows = {
-        language: encode(loaded.tokenizer, pairs, cell.max_tokens or 0).rows
-        for language, pairs in held_out.items()
+        language: encode(loaded.tokenizer, own, cell.max_tokens or 0).rows
+        for language, own in held_out.items()
     }
     stopping = None
     if cell.patience is not None:
         trained = sorted(held_out.keys() & set(languages)) or sorted(held_out)
-        stopping = EarlyStopping(cell.patience, trained, lambda: adapter.weights(adapted))
+        stopping = EarlyStopping(cell.patience, trained, lambda: weights(loaded.model))
     every = cell.validate_every or execution.validate_every or math.ceil(steps / _VALIDATIONS)
     return Validation(HeldOut(rows, execution.pack_tokens), every, stopping)
 

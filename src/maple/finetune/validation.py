@@ -78,7 +78,7 @@ class EarlyStopping:
         Args:
             patience: validations without a lower loss before training ends.
             languages: those whose mean loss counts.
-            weights: the trained weights as they are now.
+            weights: a copy of the trained weights as they are now.
         """
         self._patience = patience
         self._languages = languages
@@ -101,7 +101,7 @@ class EarlyStopping:
         state = self._state
         if loss < state.best_loss:
             state.best_step, state.best_loss, state.waited = step, loss, 0
-            self._best = {name: tensor.clone() for name, tensor in self._weights().items()}
+            self._best = self._weights()
             return False
         state.waited += 1
         return state.waited >= self._patience

@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Set
 from pathlib import Path
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
+from peft.tuners.ia3 import IA3Layer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import nn
@@ -17,10 +19,12 @@ from maple.models.adapter_files import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     check_adapter,
+    is_part,
     stamp,
     weight_shapes,
 )
 from maple.models.loading import Loaded
+from maple.study.methods import METHODS
 
 _ABOUT = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
 """Fields of an adapter's configuration that say nothing about its modules."""
@@ -47,7 +51,7 @@ class AdapterSlot:
             raise RuntimeError("an adapter is already on this base; clear its slot first")
         self.serial = 0
         self._loaded = loaded
-        self._bare = _Tree(loaded.model)
+        self._bare = Tree(loaded.model)
         self._tuned: PeftModel | None = None
         self._current: tuple[object, ...] | None = None
 
@@ -72,39 +76,33 @@ class AdapterSlot:
 
     def clear(self) -> None:
         """Take the adapter out, also one that training left behind; the base is as loaded."""
-        if self._tuned is not None:
-            self._tuned.unload()
         self._tuned = None
         self._current = None
         self.serial += 1
-        # PEFT leaves what an adapter brought beside its own matrices: heads, embeddings, biases.
         self._bare.restore()
         restore(self._loaded.model)
 
     def _attach(self, folder: Path) -> None:
         check_adapter(folder, self._loaded.base)
         config = _config(folder)
-        if self._loaded.bits == 8 and getattr(config, "use_dora", False):
-            # It needs the weights whole, which bitsandbytes then drops for good.
-            raise ModelError(
-                f"adapter {folder}: DoRA does not work on a base in 8 bits", "choose other bits"
-            )
+        _check_bits(folder, config, self._loaded.bits)
         if self._tuned is not None and _refilled(self._tuned, config, folder):
             self.serial += 1
             return
         self.clear()
         try:
-            self._tuned = _attached(self._loaded, folder, self._bare.parameters)
+            lean = isinstance(config, LoraConfig)
+            self._tuned = _attached(self._loaded, folder, self._bare.tensors, lean)
         except ModelError:
             self.clear()
             raise
 
 
-class _Tree:
+class Tree:
     """Which modules, parameters and buffers a model consists of.
 
     Attributes:
-        parameters: their `id`s; the parameters live as long as this object.
+        tensors: `id`s of the parameters and buffers, which live as long as this object.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -118,10 +116,19 @@ class _Tree:
             )
             for name, part in parts
         ]
-        self.parameters: Set[int] = frozenset(map(id, model.parameters()))
+        self.tensors: Set[int] = frozenset(
+            id(part) for _, _, part in self._parts if isinstance(part, torch.Tensor)
+        )
+        self._model = model
 
     def restore(self) -> None:
-        """Put every one back in its place."""
+        """Put every one back in its place, whatever PEFT put there.
+
+        PEFT's own `unload` leaves what an adapter brought beside its own matrices: heads,
+        embeddings, biases. It refuses to take (IA)³ off quantised layers.
+        """
+        if hasattr(self._model, "peft_config"):
+            del self._model.peft_config
         for module, name, part in self._parts:
             if getattr(module, name) is not part:
                 setattr(module, name, part)
@@ -131,6 +138,23 @@ def restore(model: PreTrainedModel) -> None:
     """Put a base without adapters back into the state in which `load` left it."""
     model.requires_grad_(requires_grad=False)
     model.eval()  # type: ignore[no-untyped-call]
+
+
+def keep_dtypes(model: nn.Module) -> None:
+    """Let (IA)³ on quantised layers give what it was given.
+
+    PEFT 0.21 converts their input to float32 where no CUDA autocast is on, and leaves the output
+    there: everything behind would run in float32 until a layer refuses it.
+    """
+    for module in model.modules():
+        if isinstance(module, IA3Layer) and type(module).__name__ in ("Linear4bit", "Linear8bitLt"):
+            module.register_forward_hook(_as_given)
+
+
+def _as_given(
+    _module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
+) -> torch.Tensor:
+    return out.to(given[0].dtype)
 
 
 def _config(folder: Path) -> PeftConfig:
@@ -152,16 +176,30 @@ def _config(folder: Path) -> PeftConfig:
     return config
 
 
+def _check_bits(folder: Path, config: PeftConfig, bits: int) -> None:
+    """Raises ModelError for a method that PEFT cannot do on a base of so many bits."""
+    for row in METHODS.values():
+        same = type(config).__name__ == row.config and bits in row.impossible
+        if same and all(getattr(config, name) == value for name, value in row.fixed.items()):
+            raise ModelError(
+                f"adapter {folder}: {row.label} does not work on a base in {bits} bits: "
+                f"{row.impossible[bits]}",
+                "choose other bits",
+            )
+
+
 def _refilled(tuned: PeftModel, config: PeftConfig, folder: Path) -> bool:
     """Put the weights in `folder` into the modules of an adapter of the same make.
 
     Making new modules takes seven times as long. Where anything but the values differs, nothing is
     changed, and the answer is no.
     """
-    if not isinstance(config, LoraConfig) or _make(config) != _make(tuned.active_peft_config):
+    if type(config) is not type(tuned.active_peft_config):
+        return False
+    if _make(config) != _make(tuned.active_peft_config):
         return False
     weights = get_peft_model_state_dict(tuned, save_embedding_layers=False)
-    if not all(".lora_" in name for name in weights):
+    if not all(is_part(name) for name in weights):
         return False  # heads and biases beside the adapter may be the base's own
     if weight_shapes(folder) != {name: tuple(weight.shape) for name, weight in weights.items()}:
         return False
@@ -174,22 +212,30 @@ def _make(config: PeftConfig) -> dict[str, object]:
     return {name: value for name, value in config.to_dict().items() if name not in _ABOUT}
 
 
-def _attached(loaded: Loaded, folder: Path, own: Set[int]) -> PeftModel:
-    """The adapter in its place; `own` are the `id`s of the base's parameters."""
+def _devices(model: PreTrainedModel) -> list[torch.device]:
+    """Those beside the CPU whose random numbers a model could draw."""
+    return [] if model.device.type == "cpu" else [model.device]
+
+
+def _attached(loaded: Loaded, folder: Path, own: Set[int], lean: bool) -> PeftModel:
+    """The adapter in its place; `own` are the `id`s of the base's parameters and buffers."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            tuned = PeftModel.from_pretrained(
-                loaded.model,
-                folder,
-                is_trainable=False,
-                autocast_adapter_dtype=False,
-                low_cpu_mem_usage=True,  # no random initialisation: it would move the global RNG
-            )
+            # Without random initialisation, which takes time. PEFT 0.21 cannot do that for the
+            # layers of other methods on a base in 8 bits.
+            with torch.random.fork_rng(_devices(loaded.model)):
+                tuned = PeftModel.from_pretrained(
+                    loaded.model,
+                    folder,
+                    is_trainable=False,
+                    autocast_adapter_dtype=False,
+                    low_cpu_mem_usage=lean,
+                )
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             raise ModelError(f"adapter {folder}: cannot be loaded: {error}") from error
     known = get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
-    unused = [name for name in weight_shapes(folder) if ".lora_" in name and name not in known]
+    unused = [name for name in weight_shapes(folder) if is_part(name) and name not in known]
     if unused:
         raise ModelError(
             f"adapter {folder}: {CONFIG_FILE} does not name the modules of {len(unused)} tensors "
@@ -200,8 +246,9 @@ def _attached(loaded: Loaded, folder: Path, own: Set[int]) -> PeftModel:
     if missing:
         raise ModelError(f"adapter {folder}: {missing[0][:300]}")
     # Stored in float32 mostly; they run in the compute dtype of the base.
-    for parameter in tuned.parameters():
-        if id(parameter) not in own and parameter.is_floating_point():
-            parameter.data = parameter.data.to(loaded.compute_dtype)
+    for tensor in (*tuned.parameters(), *tuned.buffers()):
+        if id(tensor) not in own and tensor.is_floating_point():
+            tensor.data = tensor.data.to(loaded.compute_dtype)
+    keep_dtypes(tuned)
     restore(loaded.model)
     return tuned

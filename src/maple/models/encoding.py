@@ -142,7 +142,7 @@ def encode(
     every choice is scored on all of its characters. A text without an answer has None there.
 
     Args:
-        bos: BOS tokens that each text must start with.
+        bos: BOS tokens that the tokenizer puts before each text.
 
     Raises:
         ModelError: an answer without a token, or a missing or doubled BOS.
@@ -188,7 +188,9 @@ def _encoded(
         texts, batch["input_ids"], batch["offset_mapping"], strict=True
     ):
         found = bos_count(tokenizer, ids) if tokenizer.bos_token_id is not None else 0
-        if found != bos:
+        # Where the tokenizer adds none, a chat template may begin with the token called BOS:
+        # SmolLM2's marks the start of every turn.
+        if found not in {bos, 1}:
             raise ModelError(
                 f"a prompt starts with {found} BOS tokens, expected {bos}: "
                 f"{(prefix + prompt)[:60]!r}",

@@ -58,8 +58,11 @@ class TransformersModel:
 
     engine = "builtin"
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, untuned: Tensor | None = None) -> None:
         """Check that the base is one that this engine scores rightly.
+
+        Args:
+            untuned: `probe()` of the base that this one was finetuned from in full.
 
         Raises:
             ModelError: a head, a kind of attention or a tokenizer that would be scored wrongly.
@@ -80,6 +83,7 @@ class TransformersModel:
         self.budget = budget(loaded.model, self._runner.kinds)
         self._kept: tuple[tuple[int, tuple[int, ...]], KeysValues] | None = None
         self._encoded = Encodings(_KEPT_TOKENS)
+        self._untuned = untuned
         self._base_probes: Tensor | None = None
 
     @torch.inference_mode()
@@ -192,25 +196,15 @@ class TransformersModel:
         """See `maple.protocols.LanguageModel.proof`."""
         if self._base_probes is None:
             self.adapters.use(None)
-            self._base_probes = self._probe()
+            self._base_probes = self.probe()
         self.adapters.use(adapter)
         check_layers(self._model, self._loaded.bits)
         difference = None
         if adapter is not None:
-            # A word that the base forbids is minus infinity on both sides.
-            there = self._base_probes.isfinite()
-            difference = float((self._probe() - self._base_probes)[there].abs().max())
-            if not math.isfinite(difference):
-                raise ModelError(
-                    f"adapter {adapter}: the probabilities that it gives are no numbers",
-                    "its weights are broken, or overflow at this precision; choose other bits",
-                )
-            if difference == 0.0:
-                raise ModelError(
-                    f"adapter {adapter}: changes nothing; all probe prompts give the base's own "
-                    "probabilities",
-                    "it was not trained, or its weights were not saved",
-                )
+            difference = _moved(self.probe(), self._base_probes, f"adapter {adapter}")
+        elif self._untuned is not None:
+            name = self._loaded.base.path
+            difference = _moved(self._base_probes, self._untuned, f"finetuned model {name}")
         linear, bits = first_linear(body(self._model))
         ids = self._tokenizer(PROBES[0]).input_ids
         return Proof(
@@ -222,7 +216,8 @@ class TransformersModel:
             bos_expected=self._bos,
         )
 
-    def _probe(self) -> Tensor:
+    @torch.inference_mode()
+    def probe(self) -> Tensor:
         """Log-probabilities of the token after each probe prompt: [8, V] float32."""
         texts = encode(self._tokenizer, [("", probe, None) for probe in PROBES], self._bos)
         rows = [straight(text.ids) for text in texts]
@@ -236,6 +231,28 @@ class TransformersModel:
             self._kept = None  # frees the old one before the new one is made
             self._kept = (key, self._runner.prefix(ids))
         return self._kept[1]
+
+
+def _moved(found: Tensor, base: Tensor, name: str) -> float:
+    """Largest difference of log-probabilities, in nats, of what `name` is and its base.
+
+    Raises:
+        ModelError: there is none, or it is no number.
+    """
+    # A word that the base forbids is minus infinity on both sides.
+    there = base.isfinite()
+    difference = float((found - base)[there].abs().max())
+    if not math.isfinite(difference):
+        raise ModelError(
+            f"{name}: the probabilities that it gives are no numbers",
+            "its weights are broken, or overflow at this precision; choose other bits",
+        )
+    if difference == 0.0:
+        raise ModelError(
+            f"{name}: changes nothing; all probe prompts give the base's own probabilities",
+            "it was not trained, or its weights were not saved",
+        )
+    return difference
 
 
 def _grouped(

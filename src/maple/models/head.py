@@ -345,6 +345,7 @@ def answer_loss(
         every = torch.arange(len(rows), device=rows.device)
         total = -token_logprobs(model, rows, every, targets)[0].sum()
     elif head is not None and head.is_trained:
+        head = _as_computed(head)
         total = _TrainedHeadLoss.apply(  # type: ignore[no-untyped-call]
             rows, head.weight, head.bias, targets, head.scaling
         )
@@ -357,6 +358,19 @@ def answer_loss(
                 _block_loss, model, rows[block], targets[block], use_reentrant=False
             )
     return total / (max(1, len(targets)) if num_items is None else num_items)
+
+
+def _as_computed(head: _Head) -> _Head:
+    """The head in the precision that autocast computes in, where it is on.
+
+    The backward pass runs outside of it and must find the logits of the forward pass again.
+    """
+    kind = head.weight.device.type
+    if not torch.is_autocast_enabled(kind):
+        return head
+    dtype = torch.get_autocast_dtype(kind)
+    bias = None if head.bias is None else head.bias.to(dtype)
+    return _Head(head.weight.to(dtype), bias, head.scaling)
 
 
 class _FrozenHeadLoss(torch.autograd.Function):

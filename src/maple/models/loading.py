@@ -78,7 +78,7 @@ def load(base: BaseModel, bits: int) -> Loaded:
         if bits < 32 and products.are_slow():
             products.install()
     try:
-        with _quiet():
+        with quiet():
             tokenizer = load_tokenizer(base)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
@@ -149,7 +149,7 @@ def _prepare_quantised(model: PreTrainedModel) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no advice on stderr: the worker's log is read by people."""
     # bitsandbytes advises another kernel package at import, and reports each cast of an
     # activation to float16, which is how LLM.int8 is defined, thousands of times.

@@ -19,6 +19,7 @@ _MACROS: Columns = (
     Column("task", pl.String(), "benchmark"),
     Column("dataset", pl.String(), "release or mini"),
     Column("prompt", pl.String(), "name of the prompt"),
+    Column("template", pl.String(), "training template that the request stands in; null for none"),
     Column("n_shot", pl.Int64(), "exemplars"),
     Column("metric", pl.String(), "how answers are scored"),
     Column("metric_version", pl.Int64(), "version of the metric"),
@@ -32,8 +33,9 @@ _MACROS: Columns = (
     Column("delta_high", pl.Float64(), "upper end"),
 )
 _IDENTITY = [
-    *("eval_id", "base_name", "method", "source", "mixture", "r", "lora_alpha", "train_bits"),
-    *("eval_bits", "seed", "task", "dataset", "subset", "language", "prompt", "n_shot"),
+    *("eval_id", "base_name", "method", "source", "mixture", "r", "lora_alpha", "learning_rate"),
+    *("train_bits", "eval_bits"),
+    *("seed", "task", "dataset", "subset", "language", "prompt", "n_shot"),
     *("metric", "metric_version"),
 ]
 _COST = ["seconds", "load_seconds", "peak_bytes", "energy_joules", "energy_note"]
@@ -101,6 +103,7 @@ def _macros(gathered: Gathered) -> pl.DataFrame:
                     "task": shown.setting.task,
                     "dataset": shown.setting.dataset,
                     "prompt": shown.setting.prompt,
+                    "template": shown.setting.template,
                     "n_shot": shown.setting.n_shot,
                     "metric": shown.setting.metric,
                     "metric_version": shown.setting.version,

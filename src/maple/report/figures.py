@@ -42,15 +42,19 @@ class Figure:
 
 
 def heatmaps(gathered: Gathered, table: Table) -> list[Figure]:
-    """Macro delta by rank and bits, one figure a base, source, mixture and seed."""
-    panels: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    """Macro delta by rank and bits, one figure a base, source, mixture, method and seed."""
+    panels: dict[tuple[object, ...], list[dict[str, Any]]] = {}
+    trained: dict[tuple[object, ...], list[TrainCell]] = {}
     for line, cell, macro in _tuned(gathered, table):
         if cell.r is None:
             continue
         whole = macro is not None and macro.complete and macro.delta is not None
         delta = macro.delta if macro is not None and whole else None
-        data = labels.data_label(cell.source, cell.mixture)
-        panels.setdefault((line.base_name, data, cell.seed or 0), []).append(
+        method = cell.method, cell.learning_rate, cell.options
+        data = labels.trained_on(cell)
+        panel: tuple[object, ...] = line.base_name, data, cell.seed or 0, *method
+        trained.setdefault(panel, []).append(cell)
+        panels.setdefault(panel, []).append(
             {
                 "r": str(cell.r),
                 "bits": _bits(cell, line.eval_bits),
@@ -67,14 +71,14 @@ def heatmaps(gathered: Gathered, table: Table) -> list[Figure]:
     shown = [abs(row["delta"]) for rows in panels.values() for row in rows]
     reach = max(shown, default=0.0)
     found = []
-    for number, ((base, source, seed), rows) in enumerate(panels.items(), start=1):
+    for number, (key, rows) in enumerate(panels.items(), start=1):
         if not any(row["finished"] for row in rows):
             continue
         described = "; ".join(f"r {r['r']}, {r['bits']} bits: {r['text']}" for r in rows)
         found.append(
             Figure(
                 f"heatmap-{table.anchor}-{number}",
-                f"{base}, {source}, seed {seed}",
+                f"{key[0]}, {key[1]}, seed {key[2]}; {labels.steps_label(trained[key])}",
                 f"Difference to the untuned base in points, mean over languages: {described}",
                 _svg(_heatmap(rows, max(reach, _LEAST_REACH))),
             )
@@ -91,7 +95,7 @@ def bars(gathered: Gathered, table: Table) -> list[Figure]:
         if cell.method == "none":
             plain[line.base_name, line.eval_bits] = line, cell
         else:
-            key = line.base_name, line.eval_bits, labels.data_label(cell.source, cell.mixture)
+            key = line.base_name, line.eval_bits, labels.trained_on(cell)
             panels.setdefault(key, []).append((line, cell))
     for base, bits in plain:
         if not any(key[:2] == (base, bits) for key in panels):
@@ -110,7 +114,7 @@ def bars(gathered: Gathered, table: Table) -> list[Figure]:
                 f"languages-{table.anchor}-{number}",
                 ", ".join(part for part in (base, f"{bits} bits", source) if part),
                 f"{table.setting.metric} by language in points, with 95 % intervals",
-                _svg(_bars(rows, [_series(cell, bits) for _, cell in shown], top)),
+                _svg(_bars(rows, [_series(gathered, cell, bits) for _, cell in shown], top)),
             )
         )
     return found
@@ -122,10 +126,10 @@ def curves(gathered: Gathered) -> list[Figure]:
     rows: dict[tuple[str, str, int], list[dict[str, object]]] = {}
     for (train_id,), log in gathered.curves.group_by("train_id", maintain_order=True):
         cell = gathered.plan.train[str(train_id)]
-        key = cell.base_name, labels.data_label(cell.source, cell.mixture), cell.train_bits or 0
+        key = cell.base_name, labels.trained_on(cell), cell.train_bits or 0
         panels.setdefault(key, []).append(cell)
         rows.setdefault(key, []).extend(
-            {"series": _series(cell, key[2]), "run": str(train_id), **point}
+            {"series": _series(gathered, cell, key[2]), "run": str(train_id), **point}
             for point in _thinned(log).to_dicts()
         )
     losses = [float(str(row["loss"])) for found in rows.values() for row in found]
@@ -135,7 +139,7 @@ def curves(gathered: Gathered) -> list[Figure]:
             f"training-{number}",
             f"{key[0]}, {key[1]}, {key[2]} bits",
             "Training loss in nats a token by optimiser step",
-            _svg(_curves(found, [_series(cell, key[2]) for cell in panels[key]], top)),
+            _svg(_curves(found, [_series(gathered, cell, key[2]) for cell in panels[key]], top)),
         )
         for number, (key, found) in enumerate(rows.items(), start=1)
     ]
@@ -160,7 +164,7 @@ def _bar_rows(
         rows.append(
             {
                 "language": name,
-                "series": _series(cell, line.eval_bits),
+                "series": _series(gathered, cell, line.eval_bits),
                 "score": 100 * score.value,
                 "low": 100 * (score.value if score.low is None else score.low),
                 "high": 100 * (score.value if score.high is None else score.high),
@@ -260,9 +264,9 @@ def _colour(series: Sequence[str], symbol: str = "square") -> alt.Color:
     )
 
 
-def _series(cell: TrainCell, bits: int) -> str:
+def _series(gathered: Gathered, cell: TrainCell, bits: int) -> str:
     """Legend entry of a cell among those of its panel, which share base, source and `bits`."""
-    name = labels.method_label(cell)
+    name = labels.method_label(cell, gathered.told)
     if cell.train_bits not in {None, bits}:
         name += f", trained in {cell.train_bits} bits"
     return name + (f", seed {cell.seed}" if cell.seed else "")

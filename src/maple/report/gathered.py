@@ -13,7 +13,7 @@ from maple.analysis import frames, rates
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell, ScoreCell
-from maple.report.labels import cell_label, plural, subset_label
+from maple.report.labels import Told, cell_label, differing, plural, subset_label
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
 
@@ -43,7 +43,8 @@ class Table:
     """All cells that share a setting.
 
     Attributes:
-        lines: sorted by base, precision, untuned first, source, mixture, rank, seed.
+        lines: sorted by base, precision, untuned first, source, mixture, template, method,
+            learning rate, rank, seed.
         subsets: name of each subset's column by subset, in the plan's order.
         rules: language rules of the metric by subset.
         primary: whether the setting's metric is the task's primary one.
@@ -70,6 +71,7 @@ class Gathered:
         answered: ids of the eval cells that have answers; "failed" ones, too, which were done
             before more items were asked for.
         macros: those of `results`, by (setting, train id, eval bits).
+        told: what labels tell besides, from `labels.differing`.
         records: of the plan's cells only, train cells first, failed scores last.
     """
 
@@ -88,6 +90,7 @@ class Gathered:
     results: Results
     macros: dict[tuple[Setting, str, int], Macro]
     tables: tuple[Table, ...]
+    told: Told
     records: tuple[Record, ...]
 
     @property
@@ -146,6 +149,7 @@ def gather(store: Store) -> Gathered:
         results=found,
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=_tables(plan),
+        told=differing(plan.train.values()),
         records=records,
     )
 
@@ -186,6 +190,7 @@ def _title(setting: Setting, settings: Iterable[Setting]) -> str:
     told = {
         "dataset": f"dataset {setting.dataset}",
         "prompt": f"prompt {setting.prompt}",
+        "template": f"template {setting.template or 'none'}",
         "n_shot": plural(setting.n_shot, "exemplar"),
         "exemplar_seed": f"exemplar seed {setting.exemplar_seed}",
         "setup": setting.setup,
@@ -206,18 +211,22 @@ def _lines(plan: PlanFile, evals: dict[str, EvalCell]) -> tuple[Line, ...]:
         found.setdefault((cell.train_id, cell.eval_bits), {})[cell.subset] = eval_id
     bases = list(dict.fromkeys(cell.base_name for cell in plan.train.values()))
 
-    def order(key: tuple[str, int]) -> tuple[int, int, bool, str, str, int, int, int]:
+    methods = list(dict.fromkeys(cell.method for cell in plan.train.values()))
+    told = differing(plan.train.values())
+
+    def order(key: tuple[str, int]) -> tuple[object, ...]:
         cell = plan.train[key[0]]
         tuned = cell.method != "none"
-        data = cell.source or "", cell.mixture or ""
+        data = cell.source or "", cell.mixture or "", cell.template_name or ""
+        method = methods.index(cell.method), cell.learning_rate or 0.0
         numbers = cell.r or 0, cell.train_bits or 0, cell.seed or 0
-        return bases.index(cell.base_name), key[1], tuned, *data, *numbers
+        return bases.index(cell.base_name), key[1], tuned, *data, *method, *numbers
 
     return tuple(
         Line(
             train_id,
             bits,
-            cell_label(plan.train[train_id], bits),
+            cell_label(plan.train[train_id], bits, told),
             plan.train[train_id].base_name,
             found[train_id, bits],
         )

@@ -2,46 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from maple.analysis.estimates import Estimate
 from maple.languages import language
 from maple.records import TrainCell
+from maple.study.methods import METHODS
 from maple.study.setups import translation
 
 MINUS = "\N{MINUS SIGN}"
 UP, DOWN = "▲", "▼"
-_METHODS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "full": "full finetuning"}
+_STEPS = ("learning_rate", "options")
+"""Fields that are told of every table's methods, and in a label where they tell cells apart."""
 
 
-def cell_label(cell: TrainCell, eval_bits: int) -> str:
-    """ "untuned, 4 bits" or "LoRA r=8, 4 bits, mini, seed 0"."""
+Told = frozenset[tuple[str, str]]
+"""(method, field of `_STEPS`) that labels must tell."""
+
+
+def differing(cells: Iterable[TrainCell]) -> Told:
+    """What of `_STEPS` a study varies within a method."""
+    seen: dict[tuple[str, str], set[object]] = {}
+    for cell in cells:
+        for name in _STEPS:
+            seen.setdefault((cell.method, name), set()).add(getattr(cell, name))
+    return frozenset(key for key, values in seen.items() if len(values) > 1)
+
+
+def cell_label(cell: TrainCell, eval_bits: int, told: Told = frozenset()) -> str:
+    """ "untuned, 4 bits" or "LoRA r=8, 4 bits, mini, seed 0".
+
+    Args:
+        told: from `differing`.
+    """
     if cell.train_bits in {None, eval_bits}:
         bits = f"{eval_bits} bits"
     else:
         bits = f"trained in {cell.train_bits} bits, evaluated in {eval_bits}"
-    return ", ".join([method_label(cell), bits, *_origin(cell)])
+    return ", ".join([method_label(cell, told), bits, *_origin(cell)])
 
 
-def train_label(cell: TrainCell) -> str:
+def train_label(cell: TrainCell, told: Told = frozenset()) -> str:
     """A train cell without a word on its evaluation."""
     bits = [] if cell.train_bits is None else [f"{cell.train_bits} bits"]
-    return ", ".join([method_label(cell), *bits, *_origin(cell)])
+    return ", ".join([method_label(cell, told), *bits, *_origin(cell)])
 
 
-def method_label(cell: TrainCell) -> str:
-    """ "untuned", "LoRA r=8", "adapter my-folder"."""
-    if cell.method == "none":
-        return "untuned"
+def method_label(cell: TrainCell, told: Told = frozenset()) -> str:
+    """ "untuned", "LoRA r=8", "LoRA r=8 (learning rate 0.0003)", "adapter my-folder"."""
     if cell.method == "adapter":
         return f"adapter {PurePath(cell.source or '').name}"
-    name = _METHODS.get(cell.method, cell.method)
-    return name if cell.r is None else f"{name} r={cell.r}"
+    name = METHODS[cell.method].label
+    name = name if cell.r is None else f"{name} r={cell.r}"
+    steps = [text for field, text in _steps(cell).items() if (cell.method, field) in told]
+    return f"{name} ({', '.join(steps)})" if steps else name
+
+
+def steps_label(cells: Sequence[TrainCell]) -> str:
+    """What sets the size of the steps of cells that differ in r at most.
+
+    "LoRA, lora_alpha = 2r, learning rate 0.0003": without it, nothing follows from a slope over r.
+    """
+    steps = [METHODS[cells[0].method].label]
+    alphas = {(cell.lora_alpha, cell.r) for cell in cells if cell.lora_alpha and cell.r}
+    ratios = {alpha / r for alpha, r in alphas}
+    if len(ratios) == 1:
+        ratio = ratios.pop()
+        steps.append(f"lora_alpha = {'' if ratio == 1 else f'{ratio:g}'}r")
+    elif alphas:
+        values = sorted({alpha for alpha, _ in alphas})
+        steps.append(f"lora_alpha = {', '.join(f'{alpha:g}' for alpha in values)}")
+    return ", ".join([*steps, *_steps(cells[0]).values()])
+
+
+def _steps(cell: TrainCell) -> dict[str, str]:
+    found = {}
+    if cell.learning_rate is not None:
+        found["learning_rate"] = f"learning rate {cell.learning_rate:g}"
+    if cell.options:
+        found["options"] = ", ".join(f"{name} = {value}" for name, value in cell.options)
+    return found
 
 
 def data_label(source: str | None, mixture: str | None) -> str:
     """ "multialpaca", "multialpaca, more-english"; "" for the untuned base."""
     return ", ".join(name for name in (source, mixture) if name)
+
+
+def trained_on(cell: TrainCell) -> str:
+    """`data_label` with the training template: "multialpaca, more-english, template chat"."""
+    data = data_label(cell.source, cell.mixture)
+    # Cells of earlier versions, which had no template but the plain one, do not name it.
+    plain = cell.template_name in {None, "plain"}
+    return data if plain else f"{data}, template {cell.template_name}"
 
 
 def subset_label(subset: str, key: str, shared: bool) -> str:
@@ -126,7 +180,7 @@ def spread(values: list[int]) -> str:
 def _origin(cell: TrainCell) -> list[str]:
     if cell.method in {"none", "adapter"}:
         return []
-    data = data_label(cell.source, cell.mixture)
+    data = trained_on(cell)
     return [*([data] if data else []), f"seed {cell.seed}"]
 
 

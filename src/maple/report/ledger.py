@@ -53,9 +53,10 @@ def adapters(gathered: Gathered) -> Grid | None:
         cell = gathered.plan.train[row["train_id"]]
         rows.append(
             (
-                with_base(gathered, cell.base_name, labels.train_label(cell)),
+                with_base(gathered, cell.base_name, labels.train_label(cell, gathered.told)),
                 row["status"],
                 "–" if row["lora_alpha"] is None else f"{row['lora_alpha']:g}",
+                "–" if row["learning_rate"] is None else f"{row['learning_rate']:g}",
                 labels.count(row["trainable_parameters"]),
                 labels.count(row["steps"]),
                 labels.count(row["rows"]),
@@ -69,6 +70,7 @@ def adapters(gathered: Gathered) -> Grid | None:
         "adapter",
         "status",
         "alpha",
+        "learning rate",
         "trained parameters",
         "steps",
         "rows",
@@ -231,7 +233,7 @@ def bases(gathered: Gathered) -> Grid:
 def identifiers(gathered: Gathered) -> Grid:
     """Which folder of the store belongs to which train cell."""
     rows = tuple(
-        (with_base(gathered, cell.base_name, labels.train_label(cell)), name)
+        (with_base(gathered, cell.base_name, labels.train_label(cell, gathered.told)), name)
         for name, cell in gathered.plan.train.items()
     )
     return Grid("Train cells", ("cell", "id"), rows)
@@ -253,18 +255,19 @@ def all_lines(gathered: Gathered) -> list[Line]:
     for train_id, cell in gathered.plan.train.items():
         if train_id not in seen and cell.method != "none":
             bits = cell.train_bits or 0
-            lines.append(Line(train_id, bits, labels.train_label(cell), cell.base_name, {}))
+            label = labels.train_label(cell, gathered.told)
+            lines.append(Line(train_id, bits, label, cell.base_name, {}))
     return lines
 
 
 def _record_label(gathered: Gathered, record: Record) -> str:
     if isinstance(record.cell, TrainCell):
         cell = record.cell
-        label = labels.train_label(cell)
+        label = labels.train_label(cell, gathered.told)
     else:
         asked = _asked(gathered, record.cell)
         cell = gathered.plan.train[asked.train_id]
-        label = labels.cell_label(cell, asked.eval_bits)
+        label = labels.cell_label(cell, asked.eval_bits, gathered.told)
     return with_base(gathered, cell.base_name, label)
 
 

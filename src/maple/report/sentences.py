@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from maple.analysis.estimates import Estimate
 from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
+from maple.study.methods import METHODS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,9 @@ def _compared(gathered: Gathered) -> str:
     if not adapters:
         return f"This study evaluates {bases} {asked}."
     text = f"This study trains {labels.plural(len(adapters), 'adapter')} on {bases}"
-    axes = [
+    methods = {METHODS[cell.method].label for cell in adapters if cell.method in METHODS}
+    axes: list[tuple[str, set[Any]]] = [
+        ("methods", methods if len(methods) > 1 else set()),
         ("r", {cell.r for cell in adapters}),
         ("bits", {cell.train_bits for cell in adapters}),
         ("seed", {cell.seed for cell in adapters}),
@@ -46,7 +50,7 @@ def _compared(gathered: Gathered) -> str:
     stated = [
         f"{name} {', '.join(str(value) for value in sorted(v for v in values if v is not None))}"
         for name, values in axes
-        if values - {None}
+        if values - {None}  # of an adapter trained elsewhere nothing is known
     ]
     text += f" ({'; '.join(stated)})" if stated else ""
     if not tasks:

@@ -8,7 +8,7 @@ from itertools import groupby
 from maple.analysis.estimates import Estimate
 from maple.analysis.results import Result
 from maple.languages import language
-from maple.records import EvalCell, Noise
+from maple.records import EvalCell, Noise, TrainCell
 from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
 
@@ -160,6 +160,7 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     shots = "no exemplars"
     if setting.n_shot:
         shots = f"{labels.plural(setting.n_shot, 'exemplar')} (seed {setting.exemplar_seed})"
+    template = "" if setting.template is None else f" in training template {setting.template}"
     answered = "answers by log-probability of the choices"
     if any(cell.deterministic for cell in cells):
         shots += ", every item asked alone"
@@ -169,7 +170,7 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
     subsets = labels.plural(len(table.subsets), "subset")
     return (
         f"{setting.task}, dataset {setting.dataset}, {subsets}: {', '.join(table.subsets)}",
-        f"{setting.setup}, prompt {setting.prompt}, {shots}",
+        f"{setting.setup}, prompt {setting.prompt}{template}, {shots}",
         f"{answered}; {_shortened(gathered, table)}",
         f"metric {setting.metric}, version {setting.version}, rules {_rules(table)}",
         "; ".join(
@@ -177,7 +178,20 @@ def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:
             for bits, engine, dtype in sorted(engines)
         ),
         _sizes(gathered, table),
+        *_trained(gathered, table),
     )
+
+
+def _trained(gathered: Gathered, table: Table) -> list[str]:
+    """What sets the size of the steps of every method, beside the numbers of its ranks."""
+    groups: dict[tuple[object, ...], list[TrainCell]] = {}
+    for line in table.lines:
+        cell = gathered.plan.train[line.train_id]
+        if cell.train_bits is not None:
+            key = cell.method, cell.learning_rate, cell.options
+            groups.setdefault(key, []).append(cell)
+    told = [labels.steps_label(cells) for cells in groups.values()]
+    return [f"trained: {'; '.join(told)}"] if told else []
 
 
 def _shortened(gathered: Gathered, table: Table) -> str:

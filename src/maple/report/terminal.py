@@ -59,6 +59,7 @@ def summary(store: Store) -> Summary:
                     "task": table.setting.task,
                     "dataset": table.setting.dataset,
                     "prompt": table.setting.prompt,
+                    "template": table.setting.template,
                     "n_shot": table.setting.n_shot,
                     "metric": table.setting.metric,
                     "base": line.base_name,

@@ -6,12 +6,15 @@ Defaults that the paper does not state are marked `# not from the paper`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from maple.errors import MapleError
 from maple.records import Mixture
+from maple.study.methods import OptionValue, method
 from maple.study.setups import SOURCE, Setup
 
 _ALPHA_RULE = re.compile(r"([0-9]+(?:\.[0-9]+)?)?r")
@@ -26,6 +29,7 @@ Positive = Annotated[int, Field(ge=1)]
 Rank = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=10)]
 
 
 def _distinct(values: list[object]) -> list[object]:
@@ -47,6 +51,13 @@ def _alpha(value: str | float) -> str | float:
 def _classes(name: str) -> tuple[int, ...]:
     """Resource classes by their name, "3" or "0-2"."""
     return tuple(range(int(name[0]), int(name[-1]) + 1))
+
+
+def _method(value: str) -> str:
+    try:
+        return method(value).name
+    except MapleError as error:
+        raise ValueError(f"{error.what} ({error.hint})" if error.hint else error.what) from error
 
 
 def host(url: str) -> str:
@@ -75,10 +86,23 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+Bits = Annotated[list[Literal[4, 8, 16, 32]], Field(min_length=1), AfterValidator(_distinct)]
+Rates = Annotated[list[Rate], Field(min_length=1), AfterValidator(_distinct)]
+
+
 class BaseSection(_Section):
     """[base]: the models to start from."""
 
     models: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class TemplateSection(_Section):
+    """[[train.template]] or [[evaluate.template]]: a user's own training template."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+    text: Annotated[str, Field(min_length=1)]  # {instruction}, {input}, {output} at its end
+    with_input: Annotated[str, Field(min_length=1)] | None = None  # for rows that have an input
+    turn: Annotated[str, Field(min_length=1)] | None = None  # of earlier turns of a conversation
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -165,6 +189,8 @@ class ValidationSection(_Section):
 
     rows: Positive  # a language
     english_from: str | None = None  # English for forgetting; by default the source's, else mini's
+    every: Positive | None = None  # optimiser steps between two times; default a tenth of the run
+    patience: Positive | None = None  # times without a lower mean loss that end training early
 
 
 class TrainSection(_Section):
@@ -173,29 +199,34 @@ class TrainSection(_Section):
     sources: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
     languages: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     rows: Positive | None = None
-    methods: Annotated[list[Literal["lora"]], Field(min_length=1), AfterValidator(_distinct)] = [
-        "lora"
-    ]
-    r: Annotated[list[Rank], Field(min_length=1), AfterValidator(_distinct)]
-    lora_alpha: Annotated[str | float, AfterValidator(_alpha)]
+    templates: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] = ["plain"]
+    template: list[TemplateSection] = []
+    methods: Annotated[
+        list[Annotated[str, AfterValidator(_method)]],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+    ] = ["lora"]
+    options: dict[str, dict[str, OptionValue]] = {}  # by method, under PEFT's names
+    r: Annotated[list[Rank], Field(min_length=1), AfterValidator(_distinct)] | None = None
+    lora_alpha: Annotated[str | float, AfterValidator(_alpha)] | None = None
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # not from the paper
     target_modules: (
         Literal["all-linear"] | Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
     ) = "all-linear"
-    train_bits: Annotated[
-        list[Literal[4, 8, 16, 32]], Field(min_length=1), AfterValidator(_distinct)
-    ]
+    train_bits: Bits | dict[str, Bits]  # the same for all, or by method
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0  # not from the paper
     batch_size: Annotated[int, Field(ge=1, le=2**20)] = (
         16  # not from the paper; examples per optimiser step
     )
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-4  # not from the paper
+    learning_rate: Rate | Rates | dict[str, Rate | Rates] = {}  # by method, else each one's own
     scheduler: Literal["linear", "cosine", "constant"] = "linear"  # not from the paper
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03  # not from the paper
     weight_decay: Annotated[float, Field(ge=0)] = 0.0  # not from the paper
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # not from the paper
     max_tokens: Annotated[int, Field(ge=8)] = 768  # not from the paper; prompt and answer together
     sampling_seed: Seed = 0  # which rows are drawn; the study's seeds move order and start values
+    pack_tokens: Annotated[int, Field(ge=8, le=2**20)] = 2048  # at once through the model
+    gradient_checkpointing: bool = False  # less memory, about a third more time
     source: list[SourceSection] = []
     mixture: list[MixtureSection] = []
     validation: ValidationSection | None = None
@@ -228,8 +259,31 @@ class TrainSection(_Section):
             for one in self.mixture
         ]
 
-    def alpha(self, r: int) -> float:
-        """`lora_alpha` at a rank, by the stated rule."""
+    def ranks(self, name: str) -> Sequence[int | None]:
+        """The ranks that a method is trained at; one None where it has no rank."""
+        return self.r or [] if method(name).uses("r") else [None]
+
+    def bits(self, name: str) -> Sequence[int]:
+        """The precisions that a method is trained at."""
+        return self.train_bits[name] if isinstance(self.train_bits, dict) else self.train_bits
+
+    def all_bits(self) -> list[int]:
+        """The precisions that anything is trained at."""
+        stated = self.train_bits
+        tables = stated.values() if isinstance(stated, dict) else [stated]
+        return list(dict.fromkeys(bits for table in tables for bits in table))
+
+    def rates(self, name: str) -> Sequence[float]:
+        """The learning rates that a method is trained with."""
+        stated = self.learning_rate
+        if isinstance(stated, dict):
+            stated = stated.get(name, method(name).learning_rate)
+        return stated if isinstance(stated, list) else [stated]
+
+    def alpha(self, r: int) -> float | None:
+        """`lora_alpha` at a rank, by the stated rule; None where no method of the study has one."""
+        if self.lora_alpha is None:
+            return None
         if isinstance(self.lora_alpha, str):
             factor = self.lora_alpha.removesuffix("r")
             return float(factor or 1) * r
@@ -248,6 +302,7 @@ class TaskSection(_Section):
     subsets: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
     n_shot: Annotated[int, Field(ge=0)]
     prompt: str = "native"
+    template: str | None = None  # training template that the request stands in
     metrics: Annotated[list[str], AfterValidator(_distinct)] = []  # beside the task's own
     language: str | None = None
     setup: Setup = "monolingual"
@@ -310,6 +365,7 @@ class EvaluateSection(_Section):
     lm_eval_include: Annotated[list[str], AfterValidator(_distinct)] = []
     prompts_from: str | None = None  # a TOML file of prompts
     prompt: list[PromptSection] = []
+    template: list[TemplateSection] = []
     task: Annotated[list[TaskSection], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -350,9 +406,9 @@ class Study(_Section):
     def _asks_a_server_for_one_model(self) -> Study:
         if self.evaluate is None or self.evaluate.server is None:
             return self
-        bits = self.evaluate.eval_bits
+        bits: Sequence[int] | str = self.evaluate.eval_bits
         if bits == "as trained":
-            bits = self.train.train_bits if self.train else []
+            bits = self.train.all_bits() if self.train else []
         if len(self.base.models) > 1 or len(bits) > 1:
             raise ValueError(
                 "evaluate.server is one base model at one precision, but the study evaluates "

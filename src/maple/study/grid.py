@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from types import MappingProxyType
 
 from maple.records import BaseModel, EvalCell, LanguageRows, ScoreCell, TrainCell
 from maple.study.config import Study, TrainSection
 from maple.study.identity import eval_id, score_id, train_id
+from maple.study.methods import METHODS, Method
 
 REFUSE, SHORTEN = "refuse", "shorten"
 """Truncation of an eval cell. Where every prompt fits whole nothing needs to be left out, and
@@ -55,6 +57,7 @@ class Subset:
         pool: hash of the exemplar pool; None without exemplars.
         max_new_tokens: None for choice tasks.
         exemplar_subset: where the exemplars are from; None for the subset itself.
+        template: name of the training template that the requests stand in; None for none.
     """
 
     task: str
@@ -68,6 +71,7 @@ class Subset:
     max_new_tokens: int | None
     metrics: tuple[Metric, ...]
     exemplar_subset: str | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +102,18 @@ class Grid:
 
 
 def train_cells(
-    study: Study, bases: Sequence[BaseModel], data: Sequence[TrainingData], template: str
+    study: Study,
+    bases: Sequence[BaseModel],
+    data: Sequence[TrainingData],
+    templates: Mapping[tuple[str, str], str],
 ) -> dict[str, TrainCell]:
-    """Every adapter of the study and, where it evaluates, the untuned base (`method = "none"`).
+    """Everything the study trains and, where it evaluates, the untuned base (`method = "none"`).
 
     Args:
         study: the study, canonicalised.
         bases: its base models, resolved.
         data: its training data, one entry a source and mixture.
-        template: hash of the training template.
+        templates: hash of each training template by (identity of the base, name).
     """
     cells: dict[str, TrainCell] = {}
     for base in bases:
@@ -116,11 +123,14 @@ def train_cells(
         if study.train is None:
             continue
         train = study.train
-        for source, method, r, bits, seed in product(
-            data, train.methods, train.r, train.train_bits, study.seeds
-        ):
-            cell = _adapter(train, base, source, template, method, r, bits, seed)
-            cells[train_id(cell)] = cell
+        for source, template, name in product(data, train.templates, train.methods):
+            for r, bits, rate, seed in product(
+                train.ranks(name), train.bits(name), train.rates(name), study.seeds
+            ):
+                cell = _tuned(train, base, source, METHODS[name], r, bits, rate, seed)
+                hashed = templates[base.identity, template]
+                cell = replace(cell, template=hashed, template_name=template)
+                cells[train_id(cell)] = cell
     return cells
 
 
@@ -130,6 +140,7 @@ def grid(
     subsets: Sequence[Subset],
     engines: Mapping[tuple[str, int], Engine],
     shortened: Collection[tuple[str, Subset]] = (),
+    templates: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Grid:
     """Eval and score cells over `trained`.
 
@@ -139,6 +150,7 @@ def grid(
         subsets: every subset to evaluate.
         engines: by (identity of the base, eval bits).
         shortened: (identity of a base, subset) where some prompt must leave something out to fit.
+        templates: as in `train_cells`, of those that requests stand in.
     """
     evals: dict[str, EvalCell] = {}
     scores: dict[str, ScoreCell] = {}
@@ -149,6 +161,9 @@ def grid(
                 made = _eval_cell(study, name, bits, subset, engines[cell.base, bits])
                 if (cell.base, subset) in shortened:
                     made = replace(made, truncation=SHORTEN)
+                if subset.template is not None:
+                    hashed = templates[cell.base, subset.template]
+                    made = replace(made, template=hashed, template_name=subset.template)
                 cell_id = eval_id(made)
                 if cell_id in evals:
                     named = prompts.get(cell_id, (evals[cell_id].prompt,))
@@ -170,38 +185,41 @@ def eval_bits(study: Study, cell: TrainCell) -> tuple[int, ...]:
         return tuple(study.evaluate.eval_bits)
     if cell.train_bits is not None:
         return (cell.train_bits,)
-    return tuple(study.train.train_bits) if study.train else ()
+    return tuple(study.train.all_bits()) if study.train else ()
 
 
-def _adapter(
+def _tuned(
     train: TrainSection,
     base: BaseModel,
     data: TrainingData,
-    template: str,
-    method: str,
-    r: int,
+    method: Method,
+    r: int | None,
     bits: int,
+    rate: float,
     seed: int,
 ) -> TrainCell:
+    """A cell in canonical form: what its method does not use is None."""
     targets = train.target_modules
+    stops = train.validation if train.validation and train.validation.patience else None
+    named = targets if isinstance(targets, str) else tuple(sorted(targets))
+    stated = train.options.get(method.name, {})
     return TrainCell(
         base_name=base.name,
         base=base.identity,
         tokenizer=base.tokenizer,
-        method=method,
+        method=method.name,
         source=data.source,
         languages=data.languages,
         rows=data.rows,
         data=data.content,
-        template=template,
         r=r,
-        lora_alpha=train.alpha(r),
-        lora_dropout=train.lora_dropout,
-        target_modules=targets if isinstance(targets, str) else tuple(sorted(targets)),
+        lora_alpha=train.alpha(r) if r is not None and method.uses("lora_alpha") else None,
+        lora_dropout=train.lora_dropout if method.uses("lora_dropout") else None,
+        target_modules=named if method.uses("target_modules") else None,
         train_bits=bits,
         epochs=train.epochs,
         batch_size=train.batch_size,
-        learning_rate=train.learning_rate,
+        learning_rate=rate,
         scheduler=train.scheduler,
         warmup_ratio=train.warmup_ratio,
         weight_decay=train.weight_decay,
@@ -209,6 +227,10 @@ def _adapter(
         max_tokens=train.max_tokens,
         seed=seed,
         mixture=data.mixture,
+        patience=stops.patience if stops else None,
+        validation=data.validation if stops else None,
+        validate_every=stops.every if stops else None,
+        options=tuple(sorted(stated.items())) or None,
     )
 
 

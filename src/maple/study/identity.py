@@ -20,8 +20,8 @@ IDENTITY_VERSION = 1
 # Fields that only describe. What they stand for is hashed through another field: the data's
 # content instead of its source's name, the prompt's text instead of its name.
 DESCRIPTIVE = {
-    "train": frozenset({"base_name", "source", "mixture", "languages", "rows"}),
-    "eval": frozenset({"dataset", "prompt"}),
+    "train": frozenset({"base_name", "source", "mixture", "languages", "rows", "template_name"}),
+    "eval": frozenset({"dataset", "prompt", "template_name"}),
     "score": frozenset[str](),
 }
 

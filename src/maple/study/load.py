@@ -9,12 +9,14 @@ from typing import Any
 
 from maple.errors import MapleError, StudyError, nearest
 from maple.languages import language
+from maple.study import templates
 from maple.study.config import FOREIGN, PromptSection, Study, TaskSection, TrainSection
 from maple.study.parsing import parsed, read_toml
 from maple.study.prompts import KnownTask, bind
 from maple.study.setups import ENGLISH
 from maple.study.sources import bind as bind_sources
 from maple.study.sources import lenders
+from maple.study.training import bind_methods, unanswerable
 
 _NOT_FOREIGN = ("dataset", "metrics", "prompt", "subsets", "setup", "translations", "translated_by")
 """Keys that tasks of lm-evaluation-harness do not take."""
@@ -29,6 +31,7 @@ class Catalogue:
 
     tasks: Mapping[str, KnownTask]
     sources: Mapping[str, Sequence[str]]
+    templates: Sequence[str] = ()
 
 
 def load(path: Path, catalogue: Catalogue) -> Study:
@@ -63,7 +66,10 @@ def validate(
     study = parsed(Study, content, where)
     names = _Names(where, folder or Path())
     train = names.train(study.train, catalogue) if study.train else None
+    templates.check(study, catalogue.templates, where, names.problems)
     evaluate = study.evaluate
+    if train is not None and evaluate is not None:
+        names.problems += unanswerable(train, evaluate, where)
     if evaluate is not None:
         prompts = bind(evaluate, catalogue.tasks, where, names.start, names.problems)
         tasks = [
@@ -106,6 +112,8 @@ class _Names:
             languages = self._languages(
                 train.languages, "train.languages", available, ", ".join(train.sources)
             )
+        train, wrong = bind_methods(train, self.where)
+        self.problems += wrong
         return train.model_copy(update={"languages": languages, "source": own})
 
     def folder(self, name: str, key: str) -> str:

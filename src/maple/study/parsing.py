@@ -82,7 +82,7 @@ def _problem(
             f"{where}: {key}: unknown key", nearest(str(name), _keys_at(model, parents))
         )
     if first["type"] == "missing":
-        return MapleError(f"{where}: {key}: is missing", _expectation(first["loc"]))
+        return missing(where, key)
     messages = []
     for detail in found:
         message = detail["msg"].removeprefix("Value error, ")
@@ -106,12 +106,13 @@ _EXPECTATIONS: Mapping[str, str] = {
 }
 
 
-def _expectation(location: Sequence[int | str]) -> str:
-    return _EXPECTATIONS.get(str(location[-1]), "") if location else ""
+def missing(where: str, key: str) -> MapleError:
+    """That a key is not there, and what it could say."""
+    return MapleError(f"{where}: {key}: is missing", _EXPECTATIONS.get(key.split(".")[-1], ""))
 
 
 # Parts of pydantic's locations that name a branch of a union, not a key of the file.
-_UNION_BRANCHES = ("literal", "list", "constrained", "function", "str", "float", "int")
+_UNION_BRANCHES = ("literal", "list", "dict", "constrained", "function", "str", "float", "int")
 
 
 def _key(location: Sequence[int | str]) -> str:

@@ -94,6 +94,7 @@ def asked_of(task: Task, section: TaskSection, name: str, folder: Path | None) -
         max_new_tokens=task.max_new_tokens,
         metrics=tuple(metrics),
         exemplar_subset=source,
+        template=section.template,
     )
     candidates = tuple(fixed_order(pool or ()))
     borrowed = (

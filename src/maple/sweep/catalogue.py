@@ -9,6 +9,7 @@ from functools import partial
 from maple.data.sources import SOURCES
 from maple.errors import NoWordError, StudyError, nearest
 from maple.evaluate.extra import available
+from maple.prompts.training import BUILTIN
 from maple.prompts.user import places
 from maple.protocols import Task
 from maple.study.load import Catalogue
@@ -18,9 +19,11 @@ from maple.tasks.native import NativeTask
 
 
 def catalogue() -> Catalogue:
-    """Every task with its datasets, subsets and prompts, and every source with its languages."""
+    """Every task with its datasets, subsets and prompts, every source with its languages."""
     return Catalogue(
-        tasks=_Tasks(), sources={name: source.languages for name, source in SOURCES.items()}
+        tasks=_Tasks(),
+        sources={name: source.languages for name, source in SOURCES.items()},
+        templates=BUILTIN,
     )
 
 

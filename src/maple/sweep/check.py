@@ -16,7 +16,6 @@ from maple.errors import DataError, MapleError, ModelError, StoreError, StudyErr
 from maple.models import files
 from maple.models.adapter_files import module_shapes
 from maple.models.window import Window, window
-from maple.prompts import training
 from maple.records import BaseModel, EvalCell, TrainCell
 from maple.study.config import (
     FOREIGN,
@@ -25,19 +24,18 @@ from maple.study.config import (
     TrainSection,
 )
 from maple.study.grid import Engine, Subset
-from maple.study.identity import content_hash
+from maple.study.methods import METHODS
 from maple.sweep.asked import Asked
 from maple.sweep.drawing import Drawn, draw
 from maple.sweep.lint import Linted, of_study
+from maple.sweep.sizes import targeted, trained_size
+from maple.sweep.templates import bind, frames, unwritable
 
 # A response row takes some 100 bytes compressed, a score row some 20 in each of several metrics;
 # each cell is half a dozen small files, which take whole disk blocks.
 _BYTES_PER_ANSWER = 300
 _BYTES_PER_CELL = 50_000
 _REPORT_BYTES = 2_000_000
-_ADAPTER_COPIES = 7
-"""Adapter in float32 once finished; while training two checkpoints, each with Adam's moments."""
-
 
 _DATASET = "dataset:"
 """Prefix of the names of hub datasets among the locks, which hold base models, too."""
@@ -50,6 +48,7 @@ class Checked:
     Attributes:
         datasets: which commits of hub datasets were read, as `PlanFile.locks` keeps them.
         shortened: by base and subset, how many items leave out exemplars or text to fit.
+        templates: hashes of training templates, by base and name.
     """
 
     study: Study
@@ -58,6 +57,7 @@ class Checked:
     asked: tuple[Asked, ...]
     datasets: Mapping[str, str]
     shortened: Mapping[tuple[str, Subset], int]
+    templates: Mapping[tuple[str, str], str]
 
 
 def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checked:
@@ -73,6 +73,7 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     """
     problems: list[MapleError] = []
     bases = _bases(study, locks, problems)
+    bound = bind(study, bases, problems)
     drawn: list[Drawn] = []
     linted: list[Linted] = []
     datasets: Mapping[str, str] = {}
@@ -81,10 +82,12 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
     else:
         try:
             with opened(folder, dataset_pins(locks)) as (source, found):
-                drawn = draw(study.train, source, problems) if study.train else []
+                if study.train is not None:
+                    drawn = draw(study.train, source, problems)
+                    problems += unwritable(study.train, drawn, bound)
                 if study.evaluate is not None:
                     windows = _windows(bases, study, problems)
-                    linted = of_study(study.evaluate, source, windows)
+                    linted = of_study(study.evaluate, source, windows, frames(bound))
             datasets = _dataset_locks(found)
         except DataError as error:
             problems.append(error)
@@ -100,7 +103,8 @@ def check(study: Study, folder: Path | None, locks: Mapping[str, str]) -> Checke
         if one.asked is not None
         for base, count in one.shortened.items()
     }
-    return Checked(study, tuple(bases), tuple(drawn), asked, datasets, shortened)
+    hashes = {key: template.hash for key, template in bound.items()}
+    return Checked(study, tuple(bases), tuple(drawn), asked, datasets, shortened, hashes)
 
 
 def lint(study: Study, folder: Path | None) -> list[Linted]:
@@ -112,13 +116,15 @@ def lint(study: Study, folder: Path | None) -> list[Linted]:
     if study.evaluate is None:
         raise StudyError(f"{study.name}: has no [evaluate], so there is no prompt to look at")
     problems: list[MapleError] = []
-    windows = _windows(_bases(study, {}, problems), study, problems)
+    bases = _bases(study, {}, problems)
+    bound = bind(study, bases, problems)
+    windows = _windows(bases, study, problems)
     if folder is not None and not folder.is_dir():
         problems.append(DataError(f"--data {folder}: no such folder"))
     if problems:
         raise StudyError.of(problems)
     with opened(folder, {}) as (source, _):
-        return of_study(study.evaluate, source, windows)
+        return of_study(study.evaluate, source, windows, frames(bound))
 
 
 def dataset_pins(locks: Mapping[str, str]) -> dict[tuple[str, str], str]:
@@ -185,8 +191,9 @@ def check_space(
         raise StoreError(f"{parent}: no permission to write", "choose another --out")
     paths = {base.identity: base.path for base in checked.bases}
     items = {asked.subset.items: len(asked.items) for asked in checked.asked}
-    adapters = [_adapter_bytes(paths[cell.base], cell) for cell in train]
-    needed = _REPORT_BYTES + sum(adapters) + max(adapters, default=0) * (_ADAPTER_COPIES - 1)
+    sizes = [trained_size(paths[cell.base], cell) for cell in train]
+    needed = _REPORT_BYTES + sum(size.product for size in sizes)
+    needed += max((size.checkpoints for size in sizes), default=0)
     for cell in evals:
         needed += _BYTES_PER_CELL + _BYTES_PER_ANSWER * items[cell.items]
     contents: list[Drawn | Asked] = [*checked.drawn, *checked.asked]
@@ -214,15 +221,28 @@ def _bases(study: Study, locks: Mapping[str, str], problems: list[MapleError]) -
 
 
 def _check_targets(base: BaseModel, train: TrainSection | None) -> None:
-    """Raises ModelError if a listed target module is in none of the base's layers."""
-    if train is None or not base.path or isinstance(train.target_modules, str):
+    """Raises ModelError if a listed target module is in none of the base's layers, or one of them
+    has fewer directions than a method takes from it."""
+    if train is None or not base.path:
         return
+    targets = train.target_modules
     modules = module_shapes(Path(base.path))
-    for target in train.target_modules:
+    for target in targets if isinstance(targets, list) else ():
         if not any(f".{module}".endswith(f".{target}") for module in modules):
             names = {module.split(".")[-1] for module in modules}
             raise ModelError(
                 f"{base.name}: train.target_modules: no module {target!r}", nearest(target, names)
+            )
+    decomposing = [name for name in train.methods if METHODS[name].decomposition is not None]
+    found = targeted(modules, targets if isinstance(targets, str) else tuple(targets))
+    if decomposing and found:
+        smallest, shape = min(found.items(), key=lambda item: min(item[1]))
+        large = [r for r in train.r or () if r > min(shape)]
+        if large:
+            raise ModelError(
+                f"{base.name}: train.r: {' and '.join(decomposing)} take r directions from each "
+                f"layer, and {smallest} has only {min(shape)}; got r = {large[0]}",
+                f"lower r to {min(shape)}, or leave the layer out of target_modules",
             )
 
 
@@ -274,6 +294,7 @@ def _unanswerable(bases: Sequence[BaseModel], asked: Sequence[Asked]) -> list[Mo
             one.subset.task
             for one in asked
             if one.subset.task.startswith(FOREIGN)
+            and one.subset.template is None
             and any(not one.task.render(item, "", one.subset.prompt).text for item in one.items)
         }
     )
@@ -290,28 +311,6 @@ def _unanswerable(bases: Sequence[BaseModel], asked: Sequence[Asked]) -> list[Mo
         for base in bases
         if base.path and not load_tokenizer(base)("").input_ids
     ]
-
-
-def template_hash() -> str:
-    """Hash of the training template."""
-    return content_hash(training.template_text())
-
-
-def _adapter_bytes(base_path: str, cell: TrainCell) -> int:
-    """Size of a LoRA adapter's float32 weights: two matrices of rank r a linear layer."""
-    if not base_path:
-        return 0
-    shapes = module_shapes(Path(base_path))
-    targets = cell.target_modules
-    return sum(
-        4 * (cell.r or 0) * (rows + columns)
-        for name, (rows, columns) in shapes.items()
-        if (
-            any(f".{name}".endswith(f".{target}") for target in targets)
-            if isinstance(targets, tuple)
-            else "layers" in name
-        )
-    )
 
 
 def _content_bytes(content: Drawn | Asked) -> int:

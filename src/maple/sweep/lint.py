@@ -18,7 +18,7 @@ from maple.evaluate.responses import Asked as Rendered
 from maple.evaluate.responses import exemplars_of, neutral_prompt, put
 from maple.models.window import Window
 from maple.protocols import Task
-from maple.records import BaseModel, ChoiceResponse, Example, GenerateResponse
+from maple.records import BaseModel, ChoiceResponse, Example, Frame, GenerateResponse
 from maple.study.config import FOREIGN, EvaluateSection
 from maple.study.prompts import prompts_of
 from maple.sweep.asked import Asked, asked_of, bound, fixed_order
@@ -76,6 +76,7 @@ def of_study(
     evaluate: EvaluateSection,
     folder: Path | None,
     windows: Sequence[tuple[BaseModel, Window]],
+    frames: Mapping[tuple[str, str], Frame],
 ) -> list[Linted]:
     """Read and look at everything that a study asks.
 
@@ -83,6 +84,8 @@ def of_study(
         evaluate: of the study, canonicalised.
         folder: release files; None for the hub, or what stands in for it.
         windows: the study's base models.
+        frames: of training templates, by identity of the base and name; those that are not there
+            cannot be used, which is said elsewhere.
     """
     harness = Harness([Path(name) for name in evaluate.lm_eval_include])
     prompts = prompts_of(evaluate)
@@ -96,7 +99,7 @@ def of_study(
         for name in own.subsets:
             try:
                 made = asked_of(task, own, name, folder)
-                found.append(_of_asked(made, evaluate.exemplar_seed, windows))
+                found.append(_of_asked(made, evaluate.exemplar_seed, windows, frames))
             except MapleError as error:
                 named = error.what.startswith(f"{own.name}/")
                 what = error.what if named else f"{own.name}/{name}: {error.what}"
@@ -175,7 +178,12 @@ def right_answer(task: Task, item: Example) -> ChoiceResponse | GenerateResponse
     return ChoiceResponse(logprobs, (1,) * count, (False,) * count, 1, (), ())
 
 
-def _of_asked(made: Asked, seed: int, windows: Sequence[tuple[BaseModel, Window]]) -> Linted:
+def _of_asked(
+    made: Asked,
+    seed: int,
+    windows: Sequence[tuple[BaseModel, Window]],
+    frames: Mapping[tuple[str, str], Frame],
+) -> Linted:
     task, subset = made.task, made.subset
     pool = None if subset.pool is None else made.pool
     source = subset.exemplar_subset or subset.subset
@@ -183,11 +191,18 @@ def _of_asked(made: Asked, seed: int, windows: Sequence[tuple[BaseModel, Window]
     found, odd = violations(task, subset.subset, subset.prompt, made.items, shots, source)
     shortened: dict[str, int] = {}
     if not found:
-        rendered = put(task, subset.subset, subset.prompt, made.items, shots, source)
+        asked = (task, subset.subset, subset.prompt, made.items, shots, source)
+        rendered = put(*asked)
         if any(metric.name == PMI for metric in subset.metrics):
             found += _without_label(rendered)
         for base, window in windows:
             try:
+                if subset.template is not None:
+                    frame = frames.get((base.identity, subset.template))
+                    if frame is None:
+                        continue
+                    rendered = put(*asked, frame)
+                    window.lengths(rendered.requests[:1])  # a template may spell BOS out
                 fitted = fit(window.lengths, window.max_context, rendered)
             except ModelError as error:
                 found.append(f"{base.name}: {error.what}")

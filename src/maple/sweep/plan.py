@@ -12,18 +12,29 @@ from maple import provenance
 from maple.errors import StoreError
 from maple.evaluate.extra import PMI
 from maple.models import files
-from maple.models.adapter_files import WEIGHTS_FILE
+from maple.models.adapter_files import weight_bytes
 from maple.prompts.literals import reviewed
 from maple.protocols import Task
-from maple.records import EvalCell, EvalWork, ScoreCell, Server, TrainWork, Unit
+from maple.records import (
+    EvalCell,
+    EvalWork,
+    Execution,
+    ScoreCell,
+    Server,
+    TrainCell,
+    TrainWork,
+    Unit,
+)
 from maple.store import PlanFile, Record, Store
 from maple.store.servecheck import server_notes
 from maple.study.config import Study
 from maple.study.grid import Grid, TrainingData, eval_bits, grid, train_cells
 from maple.study.identity import IDENTITY_VERSION, train_id
+from maple.study.methods import FULL
 from maple.study.prompts import prompts_of
+from maple.study.templates import templates_of
 from maple.sweep.added import beside, language_checks
-from maple.sweep.check import Checked, check, check_space, engine_of, template_hash
+from maple.sweep.check import Checked, check, check_space, engine_of
 from maple.sweep.external import METHOD as EXTERNAL
 from maple.sweep.external import adapter_cell, bring_in
 from maple.tasks.native import NativeTask
@@ -97,7 +108,7 @@ def make(
     locks = dict(earlier.locks) if earlier else {}
     checked = check(study, folder, locks)
     trained = train_cells(
-        study, checked.bases, [drawn.data for drawn in checked.drawn], template_hash()
+        study, checked.bases, [drawn.data for drawn in checked.drawn], checked.templates
     )
     if adapter is not None:
         cell = adapter_cell(checked.bases[0], adapter)
@@ -111,7 +122,12 @@ def make(
         for bits in eval_bits(study, cell)
     }
     cells = grid(
-        study, trained, [asked.subset for asked in checked.asked], engines, checked.shortened
+        study,
+        trained,
+        [asked.subset for asked in checked.asked],
+        engines,
+        checked.shortened,
+        checked.templates,
     )
     rescored = dict(earlier.rescored) if earlier else {}
     added, _ = beside(cells.evals, rescored)
@@ -178,7 +194,19 @@ class Todo:
         for name, cell in self._plan.grid.train.items():
             made_here = cell.method not in {"none", EXTERNAL}
             if made_here and not is_trained(self._store, name):
-                yield TrainWork(name, cell)
+                yield self._train_work(name, cell)
+
+    def _train_work(self, train_id: str, cell: TrainCell) -> TrainWork:
+        train = self._plan.checked.study.train
+        assert train is not None  # noqa: S101  there is a cell to train
+        data = next(
+            drawn.data
+            for drawn in self._plan.checked.drawn
+            if (drawn.data.source, drawn.data.content) == (cell.source, cell.data)
+        )
+        every = train.validation.every if train.validation else None
+        execution = Execution(train.pack_tokens, train.gradient_checkpointing, every)
+        return TrainWork(train_id, cell, data.validation, data.english, execution)
 
     def evals(self) -> Iterator[EvalWork]:
         """Eval cells that lack responses under the plan's limit."""
@@ -199,7 +227,8 @@ class Todo:
     def units(self, skip: Collection[str]) -> list[Unit]:
         """The pending cells as units, one a base and precision, ready to run in this order.
 
-        A cell evaluated at other bits than its adapter is trained at comes after that training.
+        A base that was finetuned in full is a base of its own to its eval cells. A cell evaluated
+        at other bits than its adapter is trained at comes after that training.
 
         Args:
             skip: ids of cells to leave out (failed in this sweep, or held by somebody else);
@@ -220,14 +249,14 @@ class Todo:
     def _group(self, train: list[TrainWork], evals: list[EvalWork]) -> Iterator[Unit]:
         cells = self._plan.grid.train
         keyed = [
-            *((work.cell.base, work.cell.train_bits or 0, 0, work) for work in train),
-            *((cells[w.cell.train_id].base, w.cell.eval_bits, 1, w) for w in evals),
+            *((work.cell.base, work.cell.train_bits or 0, "", 0, work) for work in train),
+            *((cells[w.cell.train_id].base, w.cell.eval_bits, self._tuned(w), 1, w) for w in evals),
         ]
         bases = {base.identity: base for base in self._plan.checked.bases}
         order = {identity: index for index, identity in enumerate(bases)}
-        keyed.sort(key=lambda key: (order[key[0]], key[1], key[2]))
-        for (identity, bits), group in groupby(keyed, key=lambda key: (key[0], key[1])):
-            work = [key[3] for key in group]
+        keyed.sort(key=lambda key: (order[key[0]], *key[1:4]))
+        for (identity, bits, tuned), group in groupby(keyed, key=lambda key: key[:3]):
+            work = [key[4] for key in group]
             answering = [item for item in work if isinstance(item, EvalWork)]
             yield Unit(
                 base=bases[identity],
@@ -237,7 +266,14 @@ class Todo:
                 evals=tuple(self._in_turns(answering)),
                 server=self._server(),
                 prompts=prompts_of(self._plan.checked.study.evaluate),
+                templates=templates_of(self._plan.checked.study),
+                tuned=tuned or None,
             )
+
+    def _tuned(self, work: EvalWork) -> str:
+        """The train cell that made the base of an eval cell; "" where it was not tuned in full."""
+        train_id = work.cell.train_id
+        return train_id if self._plan.grid.train[train_id].method == FULL else ""
 
     def _server(self) -> Server | None:
         """The server that all eval cells of the study go to, if it has one."""
@@ -269,7 +305,8 @@ def neutral_cells(scores: Mapping[str, ScoreCell]) -> frozenset[str]:
 def asked_as(cell: EvalCell) -> tuple[object, ...]:
     """What the requests of a cell are made from; the same for every adapter."""
     items = (cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash)
-    return (*items, cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
+    shots = (cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
+    return (*items, *shots, cell.template)
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:
@@ -288,9 +325,11 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
             "method": cell.method,
             "r": cell.r,
             "lora_alpha": cell.lora_alpha,
+            "learning_rate": cell.learning_rate,
             "bits": cell.train_bits,
             "source": cell.source,
             "mixture": cell.mixture,
+            "template": cell.template_name,
             "rows": cell.rows,
             "seed": cell.seed,
             "state": "to do" if name in pending else "done",
@@ -365,15 +404,12 @@ def is_answered(
 
 
 def is_trained(store: Store, train_id: str) -> bool:
-    """Whether a train cell is done and its adapter is there, as long as it was."""
+    """Whether a train cell is done and its weights are there, as long as they were."""
     record = store.train_record(train_id)
     if record is None or not is_done(record):
         return False
-    try:
-        size = (store.train_folder(train_id) / WEIGHTS_FILE).stat().st_size
-    except OSError:
-        return False
-    return record.outcome is None or size == record.outcome.adapter_bytes
+    size = weight_bytes(store.train_folder(train_id))
+    return size > 0 and (record.outcome is None or size == record.outcome.adapter_bytes)
 
 
 def is_done(record: Record | None, items: int = 0) -> bool:
@@ -414,6 +450,12 @@ def notes(checked: Checked) -> list[str]:
     found += [
         f"Prompt {name} of {task} is the study's own, for example: {one.text!r}"
         for (task, name), one in prompts.items()
+    ]
+    used = {name for _, name in checked.templates}
+    found += [
+        f"Training template {one.name} is the study's own: {one.text!r}"
+        for one in templates_of(study)
+        if one.name in used
     ]
     languages = {
         asked.task.worded_in(subset, asked.subset.prompt)

@@ -73,12 +73,11 @@ def describe_train(cell: TrainCell) -> str:
     """A train cell in words."""
     if cell.method == "none":
         return f"{cell.base_name}, untuned"
-    if cell.r is None:
+    if cell.train_bits is None:
         return f"{cell.base_name}, adapter {cell.source}"
-    return (
-        f"{cell.base_name}, {cell.method} r={cell.r}, {cell.train_bits} bits, "
-        f"{cell.source}, {cell.mixture + ', ' if cell.mixture else ''}seed {cell.seed}"
-    )
+    method = cell.method if cell.r is None else f"{cell.method} r={cell.r}"
+    data = f"{cell.source}, {cell.mixture}" if cell.mixture else cell.source
+    return f"{cell.base_name}, {method}, {cell.train_bits} bits, {data}, seed {cell.seed}"
 
 
 def describe_eval(plan: PlanFile, cell: EvalCell) -> str:

@@ -16,18 +16,20 @@ from maple.evaluate import invariance
 from maple.evaluate.fitting import Fitted, Measure, fit
 from maple.evaluate.responses import Asked, Part, answer, ask, neutral
 from maple.evaluate.sizes import prompt_sizes
-from maple.models.adapter_files import check_adapter
+from maple.models.adapter_files import check_adapter, check_origin
 from maple.models.files import SCRIPTED
 from maple.models.server_api import SPARE
+from maple.models.templates import Template, Templates
 from maple.models.window import window
-from maple.prompts import training
 from maple.protocols import LanguageModel
 from maple.records import (
+    BaseModel,
     ChoiceResponse,
     Cost,
     EvalCell,
     EvalWork,
     Failure,
+    Frame,
     InstructionRow,
     Noise,
     Shortened,
@@ -40,6 +42,7 @@ from maple.records import (
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
 from maple.study.config import host
 from maple.study.grid import SHORTEN
+from maple.study.setups import ENGLISH
 from maple.sweep.plan import KEPT_ITEMS, asked_as, is_answered, is_trained
 from maple.tasks import asking
 
@@ -65,8 +68,9 @@ class _Worker:
         self._unit = unit
         self._emit = emit
         self._store = Store(Path(unit.store))
+        self._templates = Templates(unit.templates)
         self._base = _Base(unit, emit)
-        self._asked = _AskedItems(self._store, unit.prompts)
+        self._asked = _AskedItems(self._store, unit.prompts, self._frame)
         self._noise: dict[str, Noise] = {}
 
     def train(self, work: TrainWork) -> None:
@@ -139,11 +143,23 @@ class _Worker:
 
         meter = provenance.Meter()
         folder = self._store.train_folder(work.train_id)
-        outcome = self._base.train(cell, rows, folder, on_progress)
+        template = self._template(cell)
+        held_out = self._held_out(work, cell.source)
+        outcome = self._base.train(work, rows, held_out, template, folder, on_progress)
         cost = Cost(**meter.read(), load_seconds=load_seconds)  # type: ignore[arg-type]
         # Training adds up its attempts across interruptions; the meter saw the last one only.
         cost = dataclasses.replace(cost, seconds=max(cost.seconds, outcome.seconds))
         return attempt.done(cost=cost, outcome=outcome)
+
+    def _held_out(self, work: TrainWork, source: str) -> dict[str, list[InstructionRow]]:
+        """The rows that are held out, by language; English also where it is not trained on."""
+        found: dict[str, list[InstructionRow]] = {}
+        if work.validation is not None:
+            for row in self._store.rows(source, work.validation):
+                found.setdefault(row.language, []).append(row)
+        if work.english is not None and ENGLISH not in found:
+            found[ENGLISH] = self._store.rows(source, work.english)
+        return found
 
     def _answered(self, work: EvalWork, attempt: _Attempt, lease: Lease) -> Record:
         cell, cell_id = work.cell, work.eval_id
@@ -193,6 +209,23 @@ class _Worker:
             except Exception as error:  # noqa: BLE001  the answers are there, and stay
                 return attempt.failed(error, attempt.done(cost=_total(costs), **known))
         return attempt.done(cost=_total(costs), **known)
+
+    def _template(self, cell: TrainCell | EvalCell) -> Template:
+        """A cell's training template on the unit's base.
+
+        Raises:
+            ModelError: it is not what the cell's name stands for.
+        """
+        template = self._templates.of(cell.template_name or "", self._unit.base)
+        if template.hash != cell.template:
+            raise ModelError(
+                f"the template {template.name!r} is not the one that the study was planned with",
+                "run the study again; do not change a base's files while it runs",
+            )
+        return template
+
+    def _frame(self, cell: EvalCell) -> Frame | None:
+        return None if cell.template is None else self._template(cell).frame
 
     def _measure(self, cell: EvalCell, model: LanguageModel, asked: Asked, marks: int) -> None:
         """Store the sizes of the prompts, unless another cell has, of as many items."""
@@ -249,6 +282,9 @@ class _Worker:
         if work.adapter is None:
             return None
         folder = self._store.train_folder(work.adapter)
+        if self._base.is_tuned:
+            check_origin(folder, self._unit.base)
+            return None
         check_adapter(folder, self._unit.base)
         return folder
 
@@ -274,9 +310,15 @@ class _AskedItems:
     So are those that had to be made to fit, which takes long.
     """
 
-    def __init__(self, store: Store, prompts: Sequence[UserPrompt]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        prompts: Sequence[UserPrompt],
+        frame: Callable[[EvalCell], Frame | None],
+    ) -> None:
         self._store = store
         self._prompts = prompts
+        self._frame = frame
         self._kept: OrderedDict[tuple[object, ...], Asked] = OrderedDict()
         self._fitted: dict[tuple[object, ...], Fitted] = {}
 
@@ -288,7 +330,8 @@ class _AskedItems:
             items = self._store.items(cell.task, cell.subset, cell.items)[: work.items]
             pool = cell.exemplar_pool
             shots = self._store.items(cell.task, cell.subset, pool) if pool else None
-            self._kept[key] = ask(asking(cell, items, self._prompts), cell, items, shots)
+            task = asking(cell, items, self._prompts)
+            self._kept[key] = ask(task, cell, items, shots, self._frame(cell))
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and self._items() > KEPT_ITEMS:
             dropped, _ = self._kept.popitem(last=False)
@@ -353,6 +396,15 @@ class _Base:
         self._here = _Once(self._load, emit, about)
         self._there = _Once(self._connect, emit, {**about, "server": server})
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether a model that was finetuned in full answers. A scripted one has adapters only."""
+        return self._unit.tuned is not None and not self._scripted
+
+    def _tuned(self) -> BaseModel:
+        folder = Store(Path(self._unit.store)).train_folder(self._unit.tuned or "")
+        return dataclasses.replace(self._unit.base, path=str(folder))
+
     def ensure_trainable(self) -> float:
         """Have the base in memory; the seconds that took.
 
@@ -376,18 +428,37 @@ class _Base:
         return self._model
 
     def train(
-        self, cell: TrainCell, rows: list[InstructionRow], out: Path, on_progress: Emit
+        self,
+        work: TrainWork,
+        rows: list[InstructionRow],
+        held_out: Mapping[str, list[InstructionRow]],
+        template: Template,
+        out: Path,
+        on_progress: Emit,
     ) -> TrainOutcome:
         if self._scripted:
             from maple.models.scripted import train_scripted
 
-            return train_scripted(rows, cell, out)
+            return train_scripted(rows, work.cell, out)
         from maple.finetune.trainer import train
 
         # An adapter that answered before must not be trained upon.
         if self._engine is not None:
             self._engine.adapters.clear()
-        return train(self._loaded, [training.render(row) for row in rows], cell, out, on_progress)
+        return train(
+            self._loaded,
+            [template.render(row) for row in rows],
+            work.cell,
+            out,
+            on_progress,
+            texts=template.texts,
+            languages=[row.language for row in rows],
+            held_out={
+                language: [template.render(row) for row in own]
+                for language, own in held_out.items()
+            },
+            execution=work.execution,
+        )
 
     def _load(self) -> None:
         # Imported here: the scripted model must not pay for torch.
@@ -402,7 +473,13 @@ class _Base:
         if self._unit.server is None:
             from maple.models.engine import TransformersModel
 
-            self._engine = self._model = TransformersModel(self._loaded)
+            self._engine = TransformersModel(self._loaded)
+            if self.is_tuned:
+                # One after the other: only what the base says to the probes is kept of it.
+                untuned, self._engine, self._loaded = self._engine.probe(), None, None
+                self._loaded = load(self._tuned(), self._unit.bits)
+                self._engine = TransformersModel(self._loaded, untuned)
+            self._model = self._engine
 
     def _connect(self) -> None:
         from maple.models.server import ServerModel
