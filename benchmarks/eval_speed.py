@@ -28,10 +28,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from ceiling import matrix_rate
 from children import child
 from maple.data.release import read_jsonl
 from maple.data.rows import Row
@@ -207,21 +207,6 @@ def peer(
         measured = meter.read()
         answers = [text.strip() for text in texts]
     return {**measured, "answers": answers}
-
-
-def matrix_rate(bits: int) -> float:
-    """Operations a second of a large matrix product, in float32 for 32 bits, else in bfloat16."""
-    import torch
-
-    dtype = torch.float32 if bits == 32 else torch.bfloat16
-    left, right = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
-    best = 0.0
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(4):
-            left @ right
-        best = max(best, 4 * 2 * 2048**3 / (time.perf_counter() - start))
-    return best
 
 
 # The parent
