@@ -140,14 +140,17 @@ def test_a_study_from_plan_to_report(tmp_path: Path) -> None:
 def test_without_a_study_file(tmp_path: Path) -> None:
     made = maple(
         *("finetune", "scripted:hash", "--source", "mini", "--languages", "en,sw"),
-        *("--r", "4", "--bits", "16", "--validation-rows", "2", "--out", "f"),
+        *("--r", "4", "--train-bits", "16", "--validation-rows", "2", "--out", "f"),
         folder=tmp_path,
     )
     assert made.returncode == 0, made.stderr
     (data,) = json.loads((tmp_path / "f" / "plan.json").read_text(encoding="utf-8"))["data"]
     assert [(line["rows"], line["held_out"]) for line in data["table"]] == [(22, 2), (22, 2)]
     adapter = made.stdout.strip()
-    assert (tmp_path / adapter / "adapter_config.json").exists()
+    assert adapter == "f"
+    (kept,) = (tmp_path / "f" / "train").glob("*/adapter_model.safetensors")
+    assert (tmp_path / "f" / kept.name).samefile(kept)
+    assert not (tmp_path / "f" / "record.json").exists()
     scored = maple(
         *("evaluate", "scripted:hash", "--adapter", adapter, "--task", "xcopa"),
         *("--dataset", "mini", "--subset", "en", "--subset", "hi", "--out", "e", "--json"),
@@ -302,7 +305,7 @@ def test_data_is_fetched_and_checked(tmp_path: Path, hub: Hub) -> None:
 
 
 def test_arguments_are_checked_like_a_study(tmp_path: Path) -> None:
-    found = refused(tmp_path, "finetune", "scripted:hash", "--source", "minni", "--bits", "5")
+    found = refused(tmp_path, "finetune", "scripted:hash", "--source", "minni", "--train-bits", "5")
     assert "arguments: train.train_bits[0]: got 5" in found
     found = refused(
         tmp_path,

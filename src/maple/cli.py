@@ -192,7 +192,8 @@ def finetune(
     method: Annotated[str, typer.Option(help="lora, dora, full, ...: docs/reference.")] = "lora",
     r: Annotated[int, typer.Option(help="Rank, of methods that have one.")] = 16,
     lora_alpha: Annotated[str, typer.Option(help='A rule such as "2r", or a number.')] = "2r",
-    bits: Annotated[int, typer.Option(help="Precision of the base: 4, 8, 16, 32.")] = 16,
+    train_bits: Annotated[int, typer.Option(help="Precision of the base: 4, 8, 16, 32.")] = 16,
+    template: Annotated[str, typer.Option(help="plain, or chat: the tokenizer's own.")] = "plain",
     languages: Annotated[str, typer.Option(help="Comma-separated; default all.")] = "all",
     rows: Annotated[int | None, typer.Option(help="Rows in all; default all there are.")] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 1.0,
@@ -209,7 +210,9 @@ def finetune(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one adapter, or a whole model, without a study file; prints its folder."""
+    """Train one adapter, or a whole model, without a study file; its files are then in --out."""
+    from maple.sweep.product import lay_out
+
     content = {
         "name": "finetune",
         "seeds": [seed],
@@ -220,7 +223,8 @@ def finetune(
             "methods": [method],
             "r": [r],
             "lora_alpha": _number(lora_alpha),
-            "train_bits": [bits],
+            "train_bits": [train_bits],
+            "templates": [template],
             "epochs": epochs,
             "batch_size": batch_size,
             "max_tokens": max_tokens,
@@ -232,11 +236,11 @@ def finetune(
     made, store = _without_file(content, data, out, None, None)
     _execute(made, store, _toml_note(content), as_json, report_after=False)
     (cell_id,) = (name for name, cell in made.grid.train.items() if cell.method != "none")
-    folder = str(store.train_folder(cell_id))
+    lay_out(store, cell_id)
     if as_json:
-        _print_json({"cell": cell_id, "folder": folder})
+        _print_json({"cell": cell_id, "folder": str(store.root)})
     else:
-        stdout.print(folder, markup=False)
+        stdout.print(str(store.root), markup=False)
 
 
 @app.command()

@@ -418,11 +418,12 @@ class Execution:
 
     Attributes:
         pack_tokens: tokens that go through the model together, at most; a longer row goes alone.
+            None for what suits the device.
         gradient_checkpointing: compute activations again in the backward pass, to save memory.
         validate_every: optimiser steps between two validations; None for a tenth of the run.
     """
 
-    pack_tokens: int = 2048
+    pack_tokens: int | None = None
     gradient_checkpointing: bool = False
     validate_every: int | None = None
 

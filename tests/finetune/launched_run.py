@@ -25,8 +25,8 @@ def main(out: Path) -> None:
         cell,
         out,
         silent,
-        languages=["x"] * len(PAIRS),
-        held_out={"x": PAIRS[:4]},
+        languages=["eng_Latn"] * len(PAIRS),
+        held_out={"eng_Latn": PAIRS[:4]},
         execution=Execution(pack_tokens=40),
     )
 

@@ -78,6 +78,7 @@ def test_the_product_is_plain_peft_without_local_paths(tmp_path: Path) -> None:
     cell = dataclasses.replace(CELL, template="sha256:template", template_name="mine")
     outcome = train(loaded, PAIRS, cell, tmp_path, silent, texts={"text": "{instruction}{output}"})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
         "log.jsonl",

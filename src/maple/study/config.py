@@ -225,7 +225,7 @@ class TrainSection(_Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # not from the paper
     max_tokens: Annotated[int, Field(ge=8)] = 768  # not from the paper; prompt and answer together
     sampling_seed: Seed = 0  # which rows are drawn; the study's seeds move order and start values
-    pack_tokens: Annotated[int, Field(ge=8, le=2**20)] = 2048  # at once through the model
+    pack_tokens: Annotated[int, Field(ge=8, le=2**20)] | None = None  # at once through the model
     gradient_checkpointing: bool = False  # less memory, about a third more time
     source: list[SourceSection] = []
     mixture: list[MixtureSection] = []

@@ -1,0 +1,100 @@
+"""README.md of a product: what it is and what it was made of, for people and model hubs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from maple import provenance
+from maple.languages import language
+from maple.records import TrainCell, TrainOutcome
+from maple.study.methods import FULL
+
+_LEFT_OUT = frozenset({"base_name", "base", "tokenizer", "source", "languages", "rows", "mixture"})
+"""Settings that have a sentence of their own."""
+
+
+def card(cell: TrainCell, outcome: TrainOutcome) -> str:
+    """Markdown with the header that model hubs read. No times: it is a function of the training."""
+    settings = {name: value for name, value in _settings(cell).items() if name not in _LEFT_OUT}
+    lines = [
+        "---",
+        f"base_model: {_quoted(cell.base_name)}",
+        f"library_name: {'transformers' if cell.method == FULL else 'peft'}",
+        *_languages(outcome),
+        "tags:",
+        "- maple",
+        f"- {cell.method}",
+        "---",
+        "",
+        f"# {cell.method} on {cell.base_name}",
+        "",
+        _summary(cell, outcome),
+        "",
+        f"The base is `{cell.base}`.",
+        "",
+        *_table(outcome),
+        "## Settings",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| `{name}` | {_quoted(value)} |" for name, value in settings.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _summary(cell: TrainCell, outcome: TrainOutcome) -> str:
+    made = "model" if cell.method == FULL else "adapter"
+    data = f"{cell.source} (mixture {cell.mixture})" if cell.mixture else str(cell.source)
+    longer = f"{outcome.dropped_rows:,} rows were longer than `max_tokens` and left out. "
+    return (
+        f"This {made} was trained by MAPLE {provenance.versions()['maple']} on {outcome.rows:,} "
+        f"rows of {data}: {outcome.steps:,} steps, {outcome.tokens:,} tokens, of which "
+        f"{outcome.labelled_tokens:,} were learned. {longer if outcome.dropped_rows else ''}"
+        f"The mean training loss was {outcome.loss_first:.3f} nats a token in the first tenth of "
+        f"the steps and {outcome.loss_last:.3f} in the last."
+    )
+
+
+def _settings(cell: TrainCell) -> dict[str, object]:
+    return {
+        name: getattr(cell, name)
+        for name in type(cell).__dataclass_fields__
+        if getattr(cell, name) is not None
+    }
+
+
+def _languages(outcome: TrainOutcome) -> list[str]:
+    tags = sorted({language(key).bcp47 for key in outcome.by_language})
+    return ["language:", *(f"- {_quoted(tag)}" for tag in tags)] if tags else []
+
+
+def _table(outcome: TrainOutcome) -> list[str]:
+    """Rows and tokens by language, and the loss on rows held out."""
+    keys = sorted(outcome.by_language.keys() | outcome.held_out_before.keys())
+    if not keys:
+        return []
+    lines = [
+        "| language | rows | tokens seen | held-out loss before | after |",
+        "|---|---|---|---|---|",
+    ]
+    for key in keys:
+        count = outcome.by_language.get(key)
+        seen = (f"{count.rows:,}", f"{count.tokens:,}") if count else ("–", "–")
+        losses = (_loss(outcome.held_out_before, key), _loss(outcome.held_out_after, key))
+        lines.append("| " + " | ".join((key, *seen, *losses)) + " |")
+    return [*lines, ""]
+
+
+def _loss(losses: Mapping[str, float], key: str) -> str:
+    return f"{losses[key]:.3f}" if key in losses else "–"
+
+
+def _quoted(value: object) -> str:
+    """As YAML and tables of Markdown take it, whatever is in it."""
+    if isinstance(value, str):
+        text = value.replace("\\", "\\\\").replace('"', '\\"').replace("|", "\\|")
+        return '"' + " ".join(text.split()) + '"'
+    if isinstance(value, tuple):
+        return ", ".join(_quoted(one) for one in value)
+    return str(value)

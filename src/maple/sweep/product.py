@@ -1,0 +1,44 @@
+"""What a training made, laid out where its user asked for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from maple.store import Store
+
+_OURS = ("record.json", "log.jsonl")
+"""Files of a train folder that are the store's own."""
+
+
+def lay_out(store: Store, train_id: str) -> None:
+    """Put a product's files into the results folder itself, for PEFT or transformers to load.
+
+    They are links to the store's where the disk can do that, and take no space. Those of an earlier
+    training in the same folder go.
+    """
+    product = _files(store.train_folder(train_id))
+    names = {path.name for path in product}
+    for folder in (store.root / "train").iterdir():
+        for path in _files(folder):
+            if path.name not in names:
+                (store.root / path.name).unlink(missing_ok=True)
+    for path in product:
+        staged = store.root / f".{path.name}.partial"
+        staged.unlink(missing_ok=True)
+        try:
+            os.link(path, staged)
+        except OSError:
+            shutil.copyfile(path, staged)
+        staged.replace(store.root / path.name)
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and _is_product(path.name)]
+
+
+def _is_product(name: str) -> bool:
+    return name not in _OURS and not name.startswith(".")

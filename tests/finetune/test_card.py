@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import dataclasses
+
+from tiny_finetune import CELL
+
+from maple.finetune.card import card
+from maple.records import LanguageTokens, TrainOutcome
+
+OUTCOME = TrainOutcome(
+    steps=12,
+    rows=1100,
+    dropped_rows=3,
+    tokens=98765,
+    labelled_tokens=43210,
+    loss_first=2.5,
+    loss_last=1.75,
+    seconds=1.0,
+    trainable_parameters=7,
+    adapter_bytes=28,
+    by_language={"spa_Latn": LanguageTokens(1100, 98765, 43210)},
+    held_out_before={"eng_Latn": 2.0, "spa_Latn": 2.25},
+    held_out_after={"eng_Latn": 2.125, "spa_Latn": 1.5},
+)
+
+
+def test_a_card_says_what_was_trained_on_what() -> None:
+    text = card(dataclasses.replace(CELL, source="multialpaca", mixture="half"), OUTCOME)
+    header = text.split("---\n")[1].splitlines()
+    assert header == [
+        'base_model: "google/gemma-3-270m"',
+        "library_name: peft",
+        "language:",
+        '- "es"',
+        "tags:",
+        "- maple",
+        "- lora",
+    ]
+    assert "on 1,100 rows of multialpaca (mixture half): 12 steps, 98,765 tokens, of which" in text
+    assert "3 rows were longer than `max_tokens` and left out." in text
+    assert "2.500 nats a token in the first tenth of the steps and 1.750 in the last" in text
+    assert (
+        "| eng_Latn | – | – | 2.000 | 2.125 |\n| spa_Latn | 1,100 | 98,765 | 2.250 | 1.500 |"
+        in (text)
+    )
+    assert "| `lora_alpha` | 8.0 |" in text
+    assert '| `target_modules` | "all-linear" |' in text
+    assert "`seed` | 7 |" in text
+
+
+def test_a_whole_model_is_for_transformers_and_nothing_breaks_out_of_its_place() -> None:
+    cell = dataclasses.replace(CELL, method="full", base_name='a"\nlicense: mit | <b>', source="s")
+    outcome = dataclasses.replace(OUTCOME, by_language={}, held_out_before={}, dropped_rows=0)
+    text = card(cell, outcome)
+    assert "library_name: transformers" in text
+    assert 'base_model: "a\\" license: mit \\| <b>"' in text
+    assert "language:" not in text
+    assert "longer than" not in text
+    assert "This model was trained" in text
