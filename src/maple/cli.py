@@ -194,7 +194,9 @@ def finetune(
     lora_alpha: Annotated[str, typer.Option(help='A rule such as "2r", or a number.')] = "2r",
     train_bits: Annotated[int, typer.Option(help="Precision of the base: 4, 8, 16, 32.")] = 16,
     template: Annotated[str, typer.Option(help="plain, or chat: the tokenizer's own.")] = "plain",
-    languages: Annotated[str, typer.Option(help="Comma-separated; default all.")] = "all",
+    languages: Annotated[
+        str, typer.Option(help="Comma-separated; default all, or all that --data holds.")
+    ] = "all",
     rows: Annotated[int | None, typer.Option(help="Rows in all; default all there are.")] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 1.0,
     learning_rate: Annotated[
@@ -219,7 +221,7 @@ def finetune(
         "base": {"models": [model]},
         "train": {
             "sources": [source],
-            "languages": _names(languages),
+            "languages": _languages(languages, source, data),
             "methods": [method],
             "r": [r],
             "lora_alpha": _number(lora_alpha),
@@ -870,6 +872,17 @@ def _print_json(value: object) -> None:
 
 def _names(text: str) -> str | list[str]:
     return text if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _languages(text: str, source: str, data: Path | None) -> str | list[str]:
+    """Languages to train on; "all" of a folder are those it has files of, which is said."""
+    from maple.sweep.drawing import held
+
+    found = held(source, data) if text == "all" and data is not None else ()
+    if not found:
+        return _names(text)
+    stderr.print(f"{data} holds {source} in {', '.join(found)}", markup=False)
+    return list(found)
 
 
 def _number(text: str) -> str | float:

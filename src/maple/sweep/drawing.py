@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from maple.data.mixtures import Selection, content_hash, last_rows, select
+from maple.data.pulled import is_pulled, load
+from maple.data.release import NoFilesError
 from maple.data.shares import ENGLISH
 from maple.data.sources import SOURCES, Source
 from maple.data.user import source_of
@@ -66,6 +69,30 @@ def draw(train: TrainSection, folder: Path | None, problems: list[MapleError]) -
                 of = f"{name}, mixture {mixture.name}" if mixture.name else name
                 problems.append(error.at(f"train.sources[{index}] ({of})"))
     return drawn
+
+
+def held(name: str, folder: Path) -> tuple[str, ...]:
+    """Languages of a training source that a folder has files of.
+
+    Args:
+        name: of a source; unknown ones have none.
+        folder: release files, or what `maple data pull` made.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    source = SOURCES.get(name)
+    if source is None or not folder.is_dir():
+        return ()
+    if is_pulled(folder):
+        own = {one.language for one in load(folder).manifest.sources if one.source == name}
+        return tuple(sorted(own))
+    found = []
+    for language in source.languages:
+        with contextlib.suppress(NoFilesError):
+            source.read(language, folder)
+            found.append(language)
+    return tuple(found)
 
 
 def reads(train: TrainSection) -> Iterator[tuple[Source, str]]:
