@@ -84,10 +84,12 @@ def test_every_norm_and_every_adapted_layer_is_known_and_left_as_it_was(family: 
     adapted = adapted_model(make_loaded(family))
     norms = [m for m in adapted.modules() if type(m).__name__.endswith("RMSNorm")]
     layers = [m for m in adapted.modules() if hasattr(m, "lora_A")]
+    blocks = [m for m in adapted.modules() if hasattr(m, "act_fn")]
     assert len(norms) == (5 if family == "llama" else 13)
     assert len(layers) == 14
+    assert len(blocks) == 2
     with fused(adapted):
-        assert all("forward" in vars(module) for module in [*norms, *layers])
+        assert all("forward" in vars(module) for module in [*norms, *layers, *blocks])
     assert not any("forward" in vars(module) for module in adapted.modules())
 
 
@@ -157,6 +159,17 @@ def test_a_norm_that_computes_something_else_is_left_alone() -> None:
     model: Any = nn.Sequential(StrangeRMSNorm())
     with fused(model):
         assert "forward" not in vars(model[0])
+
+
+def test_a_block_that_does_more_than_its_parts_suggest_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapted = adapted_model(make_loaded())
+    block = adapted.get_submodule("model.layers.0.mlp")
+    plain = block.forward
+    monkeypatch.setattr(type(block), "forward", lambda self, x: 2 * plain(x))
+    with fused(adapted):
+        assert "forward" not in vars(block)
 
 
 @pytest.mark.parametrize("is_early", [True, False])
