@@ -18,7 +18,7 @@ _CURVE_POINTS, _MOST_POINTS = 150, 12
 # Runs times languages whose points can be told apart in one panel.
 _MOST_POINTED = 24
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
-# By precision, finest last: there are four.
+# By precision, from few bits to many: there are four.
 _DASHES = ([1, 0], [6, 2], [3, 2], [1, 2])
 
 
@@ -60,7 +60,13 @@ def _told_apart(gathered: Gathered, runs: Mapping[str, TrainCell]) -> dict[str, 
 
     def order(name: str) -> tuple[object, ...]:
         cell = runs[name]
-        return cell.method, cell.learning_rate or 0, cell.r or 0, cell.train_bits or 0, cell.seed
+        return (
+            cell.method,
+            cell.learning_rate or 0,
+            cell.r or 0,
+            cell.train_bits or 0,
+            cell.seed or 0,
+        )
 
     return {
         name: figures.series(gathered, runs[name], runs[name].train_bits or 0)
@@ -78,7 +84,11 @@ def _points(
     found = gathered.validation.filter(pl.col("train_id").is_in(list(runs)))
     languages = found["language"].n_unique()
     if languages > len(_SHAPES) or languages * len(runs) > _MOST_POINTED:
-        name = pl.when(pl.col("language").is_in(trained)).then(pl.lit("")).otherwise("language")
+        name = (
+            pl.when(pl.col("language").is_in(trained))
+            .then(pl.lit(""))
+            .otherwise(pl.col("language"))
+        )
         found = (
             found.with_columns(name.alias("language"))
             .group_by("train_id", "step", "language", maintain_order=True)
@@ -134,7 +144,7 @@ def _curves(
         shape = alt.Shape(
             "language:N",
             scale=alt.Scale(domain=spoken, range=_SHAPES[: len(spoken)]),
-            legend=alt.Legend(title="held out", orient="bottom", columns=3),
+            legend=alt.Legend(title="held out", orient="top", titleOrient="left", columns=2),
         )
         layers.append(
             alt.Chart(alt.InlineData(values=list(points)))

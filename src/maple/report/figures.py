@@ -256,6 +256,13 @@ def svg(chart: Drawing) -> str:
         domainColor="#c9ced4",
         tickColor="#c9ced4",
         labelLimit=150,
-    ).configure_legend(labelColor=_INK, labelFontSize=11.5, labelLimit=220)
+    ).configure_legend(
+        labelColor=_INK,
+        titleColor=_MUTED,
+        titleFontWeight="normal",
+        titleFontSize=11.5,
+        labelFontSize=11.5,
+        labelLimit=220,
+    )
     # No address is allowed, so that a chart can never load anything.
     return vl_convert.vegalite_to_svg(styled.to_dict(), allowed_base_urls=[])
