@@ -159,13 +159,18 @@ TRAINING: Columns = (
     *_ADAPTER,
     *_STATE,
     Column("steps", _INT, "optimiser steps"),
+    Column("best_step", _INT, "steps after which the weights were kept; null if not stopped by"),
     Column("rows", _INT, "rows trained on in each epoch"),
     Column("dropped_rows", _INT, "rows too long for max_tokens"),
     Column("tokens", _INT, "tokens seen over all epochs"),
     Column("labelled_tokens", _INT, "those of them with a label"),
     Column("loss_first", _FLOAT, "mean training loss of the first tenth of the steps, nats"),
     Column("loss_last", _FLOAT, "mean training loss of the last tenth of the steps, nats"),
-    Column("loop_seconds", _FLOAT, "wall time of the training loop, seconds"),
+    Column("loop_seconds", _FLOAT, "wall time of the training loop, validation too, seconds"),
+    Column("tokens_per_second", _FLOAT, "tokens / loop_seconds; padding is no token"),
+    Column("operations", _INT, "of all steps, counted from shapes; null if not counted"),
+    Column("ceiling", _FLOAT, "operations a second of a large matrix product there"),
+    Column("ceiling_share", _FLOAT, "operations / loop_seconds / ceiling, 0 to 1"),
     Column("trainable_parameters", _INT, "count"),
     Column("adapter_bytes", _INT, "size of the adapter's weights, bytes"),
     *_COST,
@@ -189,12 +194,30 @@ TRAINING_DATA: Columns = (
     Column("labelled_tokens", _INT, "those of them with a label; null before training"),
 )
 
+HELD_OUT: Columns = (
+    Column("train_id", _TEXT, "train cell"),
+    *_ADAPTER,
+    Column("language", _TEXT, "key of the language of the held-out rows"),
+    Column("trained_on", _BOOL, "whether it is among the languages trained on"),
+    Column("forgetting", _BOOL, "English that was not trained on: what the model loses of it"),
+    Column("before", _FLOAT, "mean loss before training, nats a labelled token"),
+    Column("after", _FLOAT, "mean loss of the weights that were kept, nats a labelled token"),
+    Column("difference", _FLOAT, "after - before"),
+)
+
 CURVES: Columns = (
     Column("train_id", _TEXT, "train cell"),
     Column("step", _INT, "optimiser step, from 1"),
     Column("epoch", _FLOAT, "epochs seen"),
     Column("loss", _FLOAT, "training loss of the step, nats a token"),
     Column("learning_rate", _FLOAT, "after the scheduler"),
+)
+
+VALIDATION: Columns = (
+    Column("train_id", _TEXT, "train cell"),
+    Column("step", _INT, "optimiser steps before it; 0 before training"),
+    Column("language", _TEXT, "key of the language of the held-out rows"),
+    Column("loss", _FLOAT, "mean loss of the held-out rows, nats a labelled token"),
 )
 
 ESTIMATES: Columns = (

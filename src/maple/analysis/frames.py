@@ -7,17 +7,21 @@ and cells of the plan that the store does not hold yet are rows with the status 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import product
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import polars as pl
 
 from maple.analysis.columns import (
     CELLS,
     CURVES,
+    HELD_OUT,
     SCORES,
     TRAINING,
     TRAINING_DATA,
+    VALIDATION,
     frame,
 )
 from maple.analysis.rates import has_answers
@@ -25,6 +29,7 @@ from maple.errors import StoreError
 from maple.languages import language
 from maple.records import EvalCell, TrainCell, TrainOutcome
 from maple.store import PlanFile, Record, Store
+from maple.study.setups import ENGLISH
 
 Row = dict[str, object]
 
@@ -44,6 +49,7 @@ _ASKED_FIELDS = (
 )
 _OUTCOME_FIELDS = (
     "steps",
+    "best_step",
     "rows",
     "dropped_rows",
     "tokens",
@@ -52,6 +58,8 @@ _OUTCOME_FIELDS = (
     "loss_last",
     "trainable_parameters",
     "adapter_bytes",
+    "operations",
+    "ceiling",
 )
 
 
@@ -164,7 +172,7 @@ def training(store: Store, plan: PlanFile) -> pl.DataFrame:
                 **_adapter(cell),
                 **_state(record),
                 **{name: getattr(outcome, name, None) for name in _OUTCOME_FIELDS},
-                "loop_seconds": outcome.seconds if outcome is not None else None,
+                **_speed(outcome),
                 **_cost(record),
             }
         )
@@ -212,8 +220,42 @@ def training_data(store: Store, plan: PlanFile) -> pl.DataFrame:
     return frame(TRAINING_DATA, rows)
 
 
+def held_out(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """Loss on held-out rows before and after training, by adapter and language.
+
+    Returns:
+        Columns HELD_OUT, in the plan's order, languages trained on first.
+
+    Raises:
+        StoreError: a record cannot be read.
+    """
+    rows: list[Row] = []
+    for train_id, cell in plan.train.items():
+        record = store.train_record(train_id)
+        outcome = record.outcome if record is not None else None
+        if outcome is None:
+            continue
+        trained = outcome.by_language.keys() or set(cell.languages or ())
+        before, after = outcome.held_out_before, outcome.held_out_after
+        languages = sorted(before.keys() & after.keys(), key=lambda key: (key not in trained, key))
+        rows.extend(
+            {
+                "train_id": train_id,
+                **_adapter(cell),
+                "language": key,
+                "trained_on": key in trained,
+                "forgetting": key == ENGLISH and key not in trained,
+                "before": before[key],
+                "after": after[key],
+                "difference": after[key] - before[key],
+            }
+            for key in languages
+        )
+    return frame(HELD_OUT, rows)
+
+
 def curves(store: Store, plan: PlanFile) -> pl.DataFrame:
-    """The training log of every adapter of the plan, as far as it got.
+    """The training loss of every adapter of the plan, as far as it got.
 
     Returns:
         Columns CURVES, one row per optimiser step.
@@ -223,22 +265,74 @@ def curves(store: Store, plan: PlanFile) -> pl.DataFrame:
     """
     names = [column.name for column in CURVES if column.name != "train_id"]
     rows: list[Row] = []
+    for train_id, path in _logs(store, plan):
+        for number, line in _lines(path):
+            try:
+                # Of step 0 there is only what was measured before training.
+                if line["step"] > 0:
+                    rows.append({"train_id": train_id, **{name: line[name] for name in names}})
+            except (KeyError, TypeError) as error:
+                raise _no_step(path, number, error) from error
+    return frame(CURVES, rows)
+
+
+def validation(store: Store, plan: PlanFile) -> pl.DataFrame:
+    """The loss on held-out rows of every adapter of the plan while it was trained.
+
+    Returns:
+        Columns VALIDATION, one row per time and language.
+
+    Raises:
+        StoreError: a log has a line that is not one of its steps.
+    """
+    rows: list[Row] = []
+    for train_id, path in _logs(store, plan):
+        for number, line in _lines(path):
+            try:
+                for key, loss in line.get("held_out", {}).items():
+                    row = {"train_id": train_id, "step": line["step"], "language": key}
+                    rows.append({**row, "loss": float(loss)})
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise _no_step(path, number, error) from error
+    return frame(VALIDATION, rows)
+
+
+def _logs(store: Store, plan: PlanFile) -> Iterator[tuple[str, Path]]:
+    """The training logs that there are, by train cell."""
     for train_id, cell in plan.train.items():
         path = store.train_folder(train_id) / "log.jsonl"
-        if cell.method == "none" or not path.exists():
-            continue
-        # A training that runs at this moment may be in the middle of its last line.
-        whole = path.read_bytes().rpartition(b"\n")[0]
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                step = json.loads(line)
-                rows.append({"train_id": train_id, **{name: step[name] for name in names}})
-            except (ValueError, KeyError, TypeError) as error:
-                raise StoreError(
-                    f"{path}: line {number} is not a training step: {error!r}",
-                    "delete the adapter's folder to have it trained again",
-                ) from error
-    return frame(CURVES, rows)
+        if cell.method != "none" and path.exists():
+            yield train_id, path
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Every complete line of a log, numbered from 1."""
+    # A training that runs at this moment may be in the middle of its last line.
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            yield number, json.loads(line)
+        except ValueError as error:
+            raise _no_step(path, number, error) from error
+
+
+def _no_step(path: Path, number: int, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path}: line {number} is not a training step: {error!r}",
+        "delete the adapter's folder to have it trained again",
+    )
+
+
+def _speed(outcome: TrainOutcome | None) -> Row:
+    """What was done in a second; nothing where the record does not tell."""
+    found: Row = dict.fromkeys(("loop_seconds", "tokens_per_second", "ceiling_share"))
+    if outcome is not None:
+        found["loop_seconds"] = outcome.seconds
+    if outcome is not None and outcome.seconds > 0:
+        found["tokens_per_second"] = outcome.tokens / outcome.seconds
+        if outcome.operations is not None and outcome.ceiling:
+            found["ceiling_share"] = outcome.operations / outcome.seconds / outcome.ceiling
+    return found
 
 
 def _clusters(store: Store, cell: EvalCell) -> pl.DataFrame:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
-import polars as pl
 import vl_convert
 
 from maple.analysis.results import Macro
@@ -24,7 +23,6 @@ _FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
 _INK, _MUTED, _UNTUNED = "#1f2328", "#59636e", "#8c959f"
 # Ranks in order, light to dark; readable on white by lightness alone.
 _RAMP = ("#86b6ef", "#4d8fe0", "#1f66c0", "#134689", "#0a2a57", "#04142d")
-_CURVE_POINTS = 150
 # Points at which a heatmap's colour is full at the earliest: noise of a point should look pale.
 _LEAST_REACH = 5.0
 
@@ -80,7 +78,7 @@ def heatmaps(gathered: Gathered, table: Table) -> list[Figure]:
                 f"heatmap-{table.anchor}-{number}",
                 f"{key[0]}, {key[1]}, seed {key[2]}; {labels.steps_label(trained[key])}",
                 f"Difference to the untuned base in points, mean over languages: {described}",
-                _svg(_heatmap(rows, max(reach, _LEAST_REACH))),
+                svg(_heatmap(rows, max(reach, _LEAST_REACH))),
             )
         )
     return found
@@ -114,35 +112,10 @@ def bars(gathered: Gathered, table: Table) -> list[Figure]:
                 f"languages-{table.anchor}-{number}",
                 ", ".join(part for part in (base, f"{bits} bits", source) if part),
                 f"{table.setting.metric} by language in points, with 95 % intervals",
-                _svg(_bars(rows, [_series(gathered, cell, bits) for _, cell in shown], top)),
+                svg(_bars(rows, [series(gathered, cell, bits) for _, cell in shown], top)),
             )
         )
     return found
-
-
-def curves(gathered: Gathered) -> list[Figure]:
-    """Training loss by step, one figure a base, source and precision."""
-    panels: dict[tuple[str, str, int], list[TrainCell]] = {}
-    rows: dict[tuple[str, str, int], list[dict[str, object]]] = {}
-    for (train_id,), log in gathered.curves.group_by("train_id", maintain_order=True):
-        cell = gathered.plan.train[str(train_id)]
-        key = cell.base_name, labels.trained_on(cell), cell.train_bits or 0
-        panels.setdefault(key, []).append(cell)
-        rows.setdefault(key, []).extend(
-            {"series": _series(gathered, cell, key[2]), "run": str(train_id), **point}
-            for point in _thinned(log).to_dicts()
-        )
-    losses = [float(str(row["loss"])) for found in rows.values() for row in found]
-    top = max(losses, default=1.0)
-    return [
-        Figure(
-            f"training-{number}",
-            f"{key[0]}, {key[1]}, {key[2]} bits",
-            "Training loss in nats a token by optimiser step",
-            _svg(_curves(found, [_series(gathered, cell, key[2]) for cell in panels[key]], top)),
-        )
-        for number, (key, found) in enumerate(rows.items(), start=1)
-    ]
 
 
 def _tuned(gathered: Gathered, table: Table) -> Iterable[tuple[Line, TrainCell, Macro | None]]:
@@ -164,7 +137,7 @@ def _bar_rows(
         rows.append(
             {
                 "language": name,
-                "series": _series(gathered, cell, line.eval_bits),
+                "series": series(gathered, cell, line.eval_bits),
                 "score": 100 * score.value,
                 "low": 100 * (score.value if score.low is None else score.low),
                 "high": 100 * (score.value if score.high is None else score.high),
@@ -217,7 +190,7 @@ def _bars(rows: Sequence[dict[str, Any]], series: Sequence[str], top: float) -> 
     layers: list[alt.Chart] = [
         base.mark_bar().encode(
             x=alt.X("score:Q", title="points", scale=alt.Scale(domain=[0, end])),
-            color=_colour(order),
+            color=colour(order),
         ),
         # White below the ink, so that an interval shows on a dark bar too.
         base.mark_rule(color="#ffffff", strokeWidth=3).encode(x="low:Q", x2="high:Q"),
@@ -231,23 +204,8 @@ def _bars(rows: Sequence[dict[str, Any]], series: Sequence[str], top: float) -> 
     return alt.layer(*layers).properties(width=250, height=height)
 
 
-def _curves(rows: Sequence[dict[str, object]], series: Sequence[str], top: float) -> Drawing:
-    order = list(dict.fromkeys(series))
-    drawing: alt.Chart = (
-        alt.Chart(alt.InlineData(values=list(rows)))
-        .mark_line(strokeWidth=1.6)
-        .encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d")),
-            y=alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[0, top * 1.02], nice=False)),
-            color=_colour(order, "stroke"),
-            detail="run:N",
-        )
-        .properties(width=290, height=180)
-    )
-    return drawing
-
-
-def _colour(series: Sequence[str], symbol: str = "square") -> alt.Color:
+def colour(series: Sequence[str], symbol: str = "square") -> alt.Color:
+    """Colour of each series, ranks in order light to dark; the untuned base is grey."""
     tuned = [name for name in series if name != "untuned"]
     steps = max(1, len(tuned) - 1)
     # Few ranks stay clear of the darkest tones, which look like ink.
@@ -264,7 +222,7 @@ def _colour(series: Sequence[str], symbol: str = "square") -> alt.Color:
     )
 
 
-def _series(gathered: Gathered, cell: TrainCell, bits: int) -> str:
+def series(gathered: Gathered, cell: TrainCell, bits: int) -> str:
     """Legend entry of a cell among those of its panel, which share base, source and `bits`."""
     name = labels.method_label(cell, gathered.told)
     if cell.train_bits not in {None, bits}:
@@ -283,18 +241,8 @@ def _ordered(rows: Sequence[dict[str, Any]], name: str, by: str) -> list[str]:
     return sorted(found, key=lambda key: found[key])
 
 
-def _thinned(log: pl.DataFrame) -> pl.DataFrame:
-    """Step and loss; of long trainings the mean of as many equal runs of steps as are drawn."""
-    size = math.ceil(log.height / _CURVE_POINTS)
-    return (
-        log.with_row_index("row")
-        .group_by(pl.col("row") // size, maintain_order=True)
-        .agg(pl.col("step").last(), pl.col("loss").mean())
-        .select("step", "loss")
-    )
-
-
-def _svg(chart: Drawing) -> str:
+def svg(chart: Drawing) -> str:
+    """A chart in the style of all figures."""
     styled = chart.configure(font=_FONT, background="#ffffff", padding=8).configure_view(
         stroke=None
     )
@@ -308,6 +256,13 @@ def _svg(chart: Drawing) -> str:
         domainColor="#c9ced4",
         tickColor="#c9ced4",
         labelLimit=150,
-    ).configure_legend(labelColor=_INK, labelFontSize=11.5, labelLimit=220)
+    ).configure_legend(
+        labelColor=_INK,
+        titleColor=_MUTED,
+        titleFontWeight="normal",
+        titleFontSize=11.5,
+        labelFontSize=11.5,
+        labelLimit=220,
+    )
     # No address is allowed, so that a chart can never load anything.
     return vl_convert.vegalite_to_svg(styled.to_dict(), allowed_base_urls=[])

@@ -80,7 +80,9 @@ class Gathered:
     cells: pl.DataFrame
     training: pl.DataFrame
     training_data: pl.DataFrame
+    held_out: pl.DataFrame
     curves: pl.DataFrame
+    validation: pl.DataFrame
     answers: pl.DataFrame
     choices: pl.DataFrame
     prompts: pl.DataFrame
@@ -142,7 +144,9 @@ def gather(store: Store) -> Gathered:
         answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
         training=frames.training(store, plan),
         training_data=frames.training_data(store, plan),
+        held_out=frames.held_out(store, plan),
         curves=frames.curves(store, plan),
+        validation=frames.validation(store, plan),
         answers=rates.answers(store, plan),
         choices=rates.choices(store, plan),
         prompts=rates.prompts(store, plan),

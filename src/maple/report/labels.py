@@ -120,6 +120,17 @@ def signed(value: float) -> str:
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", MINUS)
 
 
+def nats(value: float | None) -> str:
+    """A loss, three decimals; a dash if unknown."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def signed_nats(value: float) -> str:
+    """A difference of losses, its sign always written; 0.000 has none."""
+    rounded = round(value, 3)
+    return "0.000" if rounded == 0 else f"{rounded:+.3f}".replace("-", MINUS)
+
+
 def interval(estimate: Estimate, *, sign: bool = False) -> str:
     """ "[48.1, 60.0]"; "" where there is no interval."""
     if estimate.low is None or estimate.high is None:

@@ -1,4 +1,4 @@
-"""The smaller tables: adapters, cost, failures, where numbers come from."""
+"""The smaller tables: training data, cost, failures, where numbers come from."""
 
 from __future__ import annotations
 
@@ -42,45 +42,6 @@ class FailureView:
     message: str
     exit_status: str
     detail: str
-
-
-def adapters(gathered: Gathered) -> Grid | None:
-    """What became of every adapter; None for a study that trains none."""
-    if gathered.training.is_empty():
-        return None
-    rows = []
-    for row in gathered.training.iter_rows(named=True):
-        cell = gathered.plan.train[row["train_id"]]
-        rows.append(
-            (
-                with_base(gathered, cell.base_name, labels.train_label(cell, gathered.told)),
-                row["status"],
-                "–" if row["lora_alpha"] is None else f"{row['lora_alpha']:g}",
-                "–" if row["learning_rate"] is None else f"{row['learning_rate']:g}",
-                labels.count(row["trainable_parameters"]),
-                labels.count(row["steps"]),
-                labels.count(row["rows"]),
-                labels.count(row["dropped_rows"]),
-                labels.count(row["tokens"]),
-                _loss(row["loss_first"]),
-                _loss(row["loss_last"]),
-            )
-        )
-    columns = (
-        "adapter",
-        "status",
-        "alpha",
-        "learning rate",
-        "trained parameters",
-        "steps",
-        "rows",
-        "rows too long",
-        "tokens",
-        "loss, first tenth",
-        "loss, last tenth",
-    )
-    note = "Loss in nats a token, mean over the first and the last tenth of the steps."
-    return Grid("Adapters", columns, tuple(rows), (note,))
 
 
 def training_data(gathered: Gathered) -> Grid | None:
@@ -286,10 +247,6 @@ def _asked(gathered: Gathered, cell: EvalCell | ScoreCell) -> EvalCell:
 def with_base(gathered: Gathered, base: str, label: str) -> str:
     """A label with the base's name in front, where the study has several."""
     return label if len(gathered.plan.bases) == 1 else f"{base}: {label}"
-
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _highest(costs: Sequence[Cost]) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from maple.report import csvs, figures, ledger, rates, sentences
+from maple.report import csvs, curves, figures, ledger, rates, sentences, training
 from maple.report.figures import Figure
 from maple.report.gathered import Gathered, gather
 from maple.report.samples import SampleView, samples
@@ -47,14 +47,14 @@ def build(store: Store, out: Path | None = None) -> Path:
     gathered = gather(store)
     folder = out if out is not None else store.root / "report"
     sections = [_section(gathered, index) for index in range(len(gathered.tables))]
-    curves = figures.curves(gathered)
+    losses = curves.curves(gathered)
     for name, content in csvs.tables(gathered).items():
         write_bytes(folder / "tables" / name, content)
-    drawn = [*(figure for part in sections for figure in (*part.heatmaps, *part.bars)), *curves]
+    drawn = [*(figure for part in sections for figure in (*part.heatmaps, *part.bars)), *losses]
     for figure in drawn:
         write_bytes(folder / "figures" / f"{figure.name}.svg", figure.svg.encode())
     page = folder / "index.html"
-    write_bytes(page, _render(gathered, sections, curves).encode())
+    write_bytes(page, _render(gathered, sections, losses).encode())
     return page
 
 
@@ -70,7 +70,7 @@ def _section(gathered: Gathered, index: int) -> Section:
     )
 
 
-def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -> str:
+def _render(gathered: Gathered, sections: list[Section], losses: list[Figure]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("maple.report", "."),
         autoescape=True,
@@ -86,9 +86,10 @@ def _render(gathered: Gathered, sections: list[Section], curves: list[Figure]) -
         notes=gathered.notes,
         sentences=sentences.summary(gathered),
         sections=sections,
-        adapters=ledger.adapters(gathered),
+        training=training.training(gathered),
         training_data=ledger.training_data(gathered),
-        curves=curves,
+        held_out=training.held_out(gathered),
+        losses=losses,
         cost=ledger.cost(gathered),
         preferred=rates.preferred(gathered),
         endings=rates.endings(gathered),
