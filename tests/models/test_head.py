@@ -232,3 +232,47 @@ def test_one_broken_word_is_seen_in_any_block(monkeypatch: pytest.MonkeyPatch) -
             head.best_tokens(model, torch.randn(3, 32))
         with pytest.raises(ModelError, match="not finite"):
             head.check_head(model)
+
+
+@pytest.mark.parametrize("cap", [None, 60.0])
+def test_words_that_count_as_their_mean_change_less_than_rounding(
+    cap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows whose probability is on few of 20,000 words, as in a trained model."""
+    torch.manual_seed(0)
+    weight = torch.randn(20_000, 64)
+    rows = torch.randn(12, 64) + 0.1 * weight[:12]
+    targets = torch.arange(12)
+    scaling = head.Scaling(1.0, cap)
+    logits = scaling.logits(rows @ weight.T)
+    exact = (logits.softmax(-1) * scaling.slope(logits)) @ weight
+    exact -= weight[targets] * torch.as_tensor(scaling.slope(logits)).expand_as(logits)[
+        torch.arange(12), targets
+    ].unsqueeze(1)
+    losses = functional.cross_entropy(logits, targets, reduction="none")
+
+    def found(kind: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = head._Head(weight.to(kind), None, scaling)
+        return head._losses(parts, rows.to(kind), targets)
+
+    def error(gradient: torch.Tensor) -> float:
+        return float(((gradient - exact).norm(dim=-1) / exact.norm(dim=-1)).mean())
+
+    single = found(torch.float32)
+    torch.testing.assert_close(single[0], losses, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(single[1], exact, rtol=1e-4, atol=1e-4)
+    picked: list[float] = []
+    plain = head._weighed_sum
+
+    def watched(shares: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        picked.append(float((shares.amax(0) > head._NEGLIGIBLE).float().mean()))
+        return plain(shares, part)
+
+    monkeypatch.setattr(head, "_weighed_sum", watched)
+    filtered = found(torch.bfloat16)
+    assert min(picked) < head._MOST_WORDS  # some blocks leave words out
+    monkeypatch.setattr(head, "_NEGLIGIBLE", 0.0)
+    rounded = found(torch.bfloat16)
+    assert torch.equal(filtered[0], rounded[0])
+    assert not torch.equal(filtered[1], rounded[1])
+    assert error(filtered[1]) < 1.05 * error(rounded[1]) < 0.2

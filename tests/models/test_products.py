@@ -35,6 +35,9 @@ def test_values(n: int, k: int, m: int) -> None:
     near(
         products.addmm(bias, left, right, beta=0.5, alpha=-2.0), 0.5 * bias.double() - 2.0 * product
     )
+    out = bias.expand(n, m).clone()
+    assert products.addmm_(out, left, right, alpha=2.0) is out
+    near(out, bias.double() + 2.0 * product)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 9])
@@ -48,6 +51,8 @@ def test_other_types_keep_their_kernels() -> None:
     bias = torch.ones(20)
     assert torch.equal(products.mm(left, right), torch.mm(left, right))
     assert torch.equal(products.addmm(bias, left, right), torch.addmm(bias, left, right))
+    out = torch.ones(30, 20)
+    assert torch.equal(products.addmm_(out.clone(), left, right), out.clone().addmm_(left, right))
     assert torch.equal(products.bmm(left[None], right[None]), torch.bmm(left[None], right[None]))
     with pytest.raises(RuntimeError, match="same dtype"):
         products.mm(left, right.bfloat16())
