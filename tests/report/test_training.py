@@ -68,14 +68,15 @@ def test_a_line_says_what_a_training_did(tmp_path: Path) -> None:
         "loss, first tenth": "2.500",
         "loss, last tenth": "2.250",
         "tokens a second": "200",
-        "share of the ceiling": "25.0 %",
+        "ceiling": "400 GFLOP/s",
+        "share of it": "25.0 %",
         "peak memory": "200.0 MB",
         "energy": "1.2 kJ",
         "trained parameters": "4,096",
         "size on disk": "0.1 MB",
     }
     # An earlier version's record: nothing was counted, and nothing is zero.
-    assert lines[1]["share of the ceiling"] == lines[1]["kept after step"] == "–"
+    assert lines[1]["share of it"] == lines[1]["kept after step"] == "–"
     assert (lines[1]["tokens a second"], lines[1]["energy"]) == ("201", "unknown")
     assert "Energy unknown: this machine exposes no energy counter." in table.notes
     assert (lines[2]["status"], lines[2]["steps"]) == ("pending", "–")
@@ -89,8 +90,8 @@ def test_a_line_says_what_a_training_did(tmp_path: Path) -> None:
 def test_columns_of_which_nothing_is_known_are_left_out(fake: Fake) -> None:
     table = training.training(gather(fake.store))
     assert table is not None
-    assert {"share of the ceiling", "kept after step", "mixture"}.isdisjoint(table.columns)
-    assert not any(note.startswith(("Share", "Kept")) for note in table.notes)
+    assert {"ceiling", "share of it", "kept after step", "mixture"}.isdisjoint(table.columns)
+    assert not any(note.startswith(("Ceiling", "Kept")) for note in table.notes)
 
 
 def test_held_out_loss_tells_forgetting_from_learning(tmp_path: Path) -> None:
@@ -209,12 +210,11 @@ def test_failed_trainings_say_why(tmp_path: Path) -> None:
             )
         )
     gathered = gather(store)
-    assert [failure.message for failure in ledger.failures(gathered)] == list(messages)
+    assert {failure.message for failure in ledger.failures(gathered)} == set(messages)
     page = Page(build(store).read_text(encoding="utf-8"))
     text = " ".join(page.texts)
     assert all(message in text for message in messages)
     assert "2 failed; the same command tries them again" in text
-    assert text.count("failed") > 2
     # The curve shows how far each got.
     assert "img" not in {tag for tag, _ in page.tags}
     assert [figure.title for figure in curves.curves(gathered)] == ["tiny, mini; every step"]

@@ -15,7 +15,7 @@ _COLUMNS = (
     *("base", "method", "r", "alpha", "bits", "source", "mixture", "template", "learning rate"),
     *("seed", "status", "rows", "rows too long", "tokens", "labelled tokens", "steps"),
     *("kept after step", "loss, first tenth", "loss, last tenth", "tokens a second"),
-    *("share of the ceiling", "peak memory", "energy", "trained parameters", "size on disk"),
+    *("ceiling", "share of it", "peak memory", "energy", "trained parameters", "size on disk"),
 )
 _NOTES = {
     "loss, last tenth": (
@@ -26,9 +26,10 @@ _NOTES = {
         "Tokens a second: padding does not count; the time of the loop, with validation and "
         "checkpoints."
     ),
-    "share of the ceiling": (
-        "Share of the ceiling: operations of all steps, counted from the shapes, by the same time "
-        "and by the rate of a large matrix product on the same machine."
+    "ceiling": (
+        "Ceiling: rate of a large matrix product, measured when the training began, which other "
+        "work on the machine lowers. Share of it: operations of all steps, counted from the "
+        "shapes, by the time of the loop."
     ),
     "peak memory": (
         "Peak memory above that with the base loaded; like energy, of the last attempt where a "
@@ -109,6 +110,7 @@ def _row(gathered: Gathered, row: Mapping[str, Any]) -> tuple[str, ...]:
         labels.nats(row["loss_first"]),
         labels.nats(row["loss_last"]),
         labels.count(row["tokens_per_second"]),
+        "–" if row["ceiling"] is None else f"{row['ceiling'] / 1e9:,.0f} GFLOP/s",
         "–" if share is None else labels.percent(share),
         labels.megabytes(row["peak_bytes"]),
         _energy(row),
