@@ -496,7 +496,7 @@ class TrainOutcome:
         tokens: tokens seen over all epochs, padding not counted.
         labelled_tokens: those of them that carried a label.
         loss_first, loss_last: mean training loss of the first and last tenth of the steps, nats.
-        seconds: wall time of the training loop, the sum over resumed attempts.
+        seconds: wall time of the training loop without validation, the sum over resumed attempts.
         trainable_parameters: count.
         adapter_bytes: size of the adapter's weight file, or of the model's.
         by_language: rows and tokens by language key; empty where they were not counted.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from maple.finetune import loop
 from maple.finetune.encoding import encode
 from maple.finetune.steplog import StepLog
 from maple.finetune.trainer import train
-from maple.finetune.validation import EarlyStopping
+from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.models.loading import Loaded
 from maple.records import Execution, LanguageTokens, RenderedRow, TrainOutcome
 
@@ -76,6 +77,21 @@ def test_validation_changes_nothing_of_the_training(tmp_path: Path) -> None:
     trained(tmp_path / "without", held_out={})
     weights = [load_file(tmp_path / n / "adapter_model.safetensors") for n in ("with", "without")]
     assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
+
+
+def test_validation_does_not_count_as_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = HeldOut.losses
+
+    def slow(self: HeldOut, *args: Any) -> dict[str, float]:
+        time.sleep(0.5)
+        return plain(self, *args)
+
+    monkeypatch.setattr(HeldOut, "losses", slow)
+    began = time.monotonic()
+    outcome = trained(tmp_path, execution=Execution(validate_every=2))
+    assert time.monotonic() - began - outcome.seconds > 2.0  # four times
 
 
 def test_by_default_ten_times_a_run(tmp_path: Path) -> None:

@@ -126,8 +126,15 @@ class Progress:
         self._write_seconds = 0.0
 
     def seconds(self) -> float:
-        """Wall time so far, earlier attempts included."""
+        """Wall time of the steps so far, earlier attempts included."""
         return self._seconds_before + time.monotonic() - self._started
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile is no step."""
+        began = time.monotonic()
+        yield
+        self._started += time.monotonic() - began
 
     def check(self, step: int, steps: int, loss: float) -> None:
         """Note a step's loss.
@@ -310,7 +317,8 @@ class Loop(Trainer):
         if self._validation is None or self._validated == self.state.global_step:
             return
         model = self.model_wrapped
-        self._held_out = self._validation.held_out.losses(model, self.args.device)
+        with self._progress.paused():
+            self._held_out = self._validation.held_out.losses(model, self.args.device)
         self._validated = self.state.global_step
         stopping = self._validation.stopping
         if stopping is not None and stopping.is_over(self._validated, self._held_out):

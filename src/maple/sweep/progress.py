@@ -76,7 +76,8 @@ def describe_train(cell: TrainCell) -> str:
     if cell.train_bits is None:
         return f"{cell.base_name}, adapter {cell.source}"
     method = cell.method if cell.r is None else f"{cell.method} r={cell.r}"
-    data = f"{cell.source}, {cell.mixture}" if cell.mixture else cell.source
+    template = None if cell.template_name in (None, "plain") else f"template {cell.template_name}"
+    data = ", ".join(filter(None, (cell.source, cell.mixture, template)))
     return f"{cell.base_name}, {method}, {cell.train_bits} bits, {data}, seed {cell.seed}"
 
 
