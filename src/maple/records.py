@@ -501,8 +501,8 @@ class TrainOutcome:
         adapter_bytes: size of the adapter's weight file, or of the model's.
         by_language: rows and tokens by language key; empty where they were not counted.
         operations: of all steps, counted from the shapes; None where they were not counted.
-        ceiling: operations a second of a large matrix product on this machine, measured at the
-            start; None where it was not.
+        ceiling: operations a second of a large matrix product on this machine, the best of some
+            before and after; None where it was not measured.
         held_out_before: mean loss on held-out rows by language before training, nats a labelled
             token; empty without validation.
         held_out_after: the same, of the weights that were kept.

