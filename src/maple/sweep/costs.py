@@ -131,23 +131,27 @@ def activation_bytes(shape: Architecture, tuning: Tuning, *, checkpointing: bool
     A layer keeps, frozen matrices needing none of their inputs: the input of its two norms (2H)
     with a factor in float32 (4); rotated queries and keys, values and the attention's result (2
     bytes each of Q, K, K, Q) with a factor a head (4); the gate before and after its squashing and
-    what it is multiplied with (2I each); the input of each adapted matrix, 2 bytes a value and,
-    with dropout, another for its mask and a copy of its own for each matrix; and LoRA's r values
-    between its two matrices. LLM.int8 keeps all inputs of frozen matrices beside that.
+    what it is multiplied with (2I each), or only what these are made from; the input of each
+    adapted matrix, 2 bytes a value and, with dropout, another for its mask and a copy of its own
+    for each matrix; and LoRA's r values between its two matrices. LLM.int8 keeps all inputs of
+    frozen matrices beside that.
 
     Args:
         checkpointing: layers keep their input alone (2H), and one of them at a time the rest.
     """
     width = 4 if tuning.bits == 32 else 2
-    vectors = 2 * shape.queries + 2 * shape.keys + 3 * shape.intermediate
-    fixed = 2 * width * shape.hidden + 8 + width * vectors + 4 * shape.heads
     adapted = _adapted(shape, tuning)
+    # A block whose last layer has an adapter makes its product again (`finetune.fused`).
+    is_fused = "down_proj" in adapted and not tuning.dropout and tuning.bits != 8
+    vectors = 2 * shape.queries + 2 * shape.keys + (2 if is_fused else 3) * shape.intermediate
+    fixed = 2 * width * shape.hidden + 8 + width * vectors + 4 * shape.heads
     # What several matrices read is kept once; the attention's result is counted above.
     read = {_INPUT_OF[name]: columns for name, (_, columns) in shape.linears.items()}
     kept = set(read) if tuning.bits == 8 else {_INPUT_OF[name] for name in adapted}
     if tuning.dropout and tuning.bits != 8:
         kept = set()
-    inputs = width * sum(read[name] for name in kept - {"attention"})
+    counted = {"attention", _INPUT_OF["down_proj"]} if is_fused else {"attention"}
+    inputs = width * sum(read[name] for name in kept - counted)
     if tuning.dropout:
         inputs += (width + 1) * sum(columns for _, columns in adapted.values())
     layer = fixed + inputs + width * tuning.r * len(adapted)
