@@ -3,8 +3,8 @@
 Products of a small model are so fast that what stands between them takes as long. PEFT's LoRA
 layer writes its output four times; transformers' norms keep three float32 copies of their input,
 its gated blocks four vectors where two are enough. Each is put here into one node of the graph,
-with the backward pass written out. What is
-computed is the same, in the same precision, but for the order of some roundings.
+with the backward pass written out. What is computed is the same, in the same precision, but for
+the order of some roundings.
 
 Shapes: N tokens, I inputs, O outputs, R the adapters' ranks together.
 """
@@ -243,9 +243,8 @@ def _norm(module: nn.Module) -> Forward | None:
 @torch.no_grad()
 def _gives_the_same(module: nn.Module, scale: Tensor, epsilon: float, is_early: bool) -> bool:
     dtype: Any = module.weight.dtype
-    width = len(scale)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, width, generator=generator).to(scale.device, dtype)
+    x = torch.randn(2, len(scale), generator=generator).to(scale.device, dtype)
     ours = _normed(x, _inverse_root(x, epsilon), scale, is_early)
     tolerance = 1e-5 if x.dtype == torch.float32 else 2e-2
     return torch.allclose(ours.float(), module(x).float(), rtol=tolerance, atol=tolerance)

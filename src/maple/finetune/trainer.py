@@ -116,12 +116,11 @@ def train(
     finally:
         tuned.detach()
     loop.accelerator.wait_for_everyone()
-    if args.should_save:
-        shutil.rmtree(folder)
     counted = _Counted(encoded, order, languages)
     outcome = _outcome(log, counted, each, rate, stopping, seconds, parameters, adapter_bytes)
     if args.should_save:
         write_bytes(out / "README.md", card(cell, outcome).encode())
+        shutil.rmtree(folder)
     return outcome
 
 
