@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_finetune import CELL, PAIRS, load_plain, make_loaded, make_model, padded, product, silent
 
-from maple.errors import ModelError
+from maple.errors import DataError, ModelError
 from maple.finetune import loop
 from maple.finetune.encoding import encode
 from maple.finetune.steplog import StepLog
@@ -200,6 +200,31 @@ def test_only_languages_that_are_trained_on_decide() -> None:
     assert not stopping.is_over(2, {"a": 1.0, "b": 2.5, "c": 0.0})  # no lower: not better
     assert stopping.is_over(3, {"a": 1.8, "b": 1.8, "c": 0.0})
     assert stopping.best_step == 1
+
+
+def test_where_nothing_gets_better_the_first_trained_weights_are_kept(tmp_path: Path) -> None:
+    """An adapter with the weights before training would be refused: it changes nothing."""
+    outcome = trained(
+        tmp_path,
+        epochs=10.0,
+        batch_size=11,
+        learning_rate=5.0,
+        warmup_ratio=0.0,
+        scheduler="constant",
+        patience=2,
+        validate_every=1,
+        validation="sha256:some",
+    )
+    assert outcome.best_step is not None
+    assert outcome.best_step >= 1
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    assert any(tensor.any() for name, tensor in weights.items() if "lora_B" in name)
+
+
+def test_held_out_rows_that_are_all_too_long_are_named(tmp_path: Path) -> None:
+    long = RenderedRow((("Count!\n", False), ("one two three " * 40, True)))
+    with pytest.raises(DataError, match="rows held out in jpn_Jpan: all 1 rows are longer"):
+        trained(tmp_path, held_out={"jpn_Jpan": [long]})
 
 
 def test_patience_needs_rows(tmp_path: Path) -> None:

@@ -321,7 +321,10 @@ class Loop(Trainer):
             self._held_out = self._validation.held_out.losses(model, self.args.device)
         self._validated = self.state.global_step
         stopping = self._validation.stopping
-        if stopping is not None and stopping.is_over(self._validated, self._held_out):
+        # The untuned base is no candidate: it would be kept as an adapter that changes nothing.
+        if self._validated == 0 or stopping is None:
+            return
+        if stopping.is_over(self._validated, self._held_out):
             self.control.should_training_stop = True
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:

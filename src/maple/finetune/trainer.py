@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from transformers import PreTrainedModel
 
-from maple.errors import ModelError
+from maple.errors import DataError, ModelError
 from maple.finetune import checkpoints
 from maple.finetune.card import card
 from maple.finetune.disk import write_bytes
@@ -154,10 +154,13 @@ def _validation(
         raise ModelError("patience: there are no held-out rows to stop by")
     if not held_out:
         return None
-    rows = {
-        language: encode(loaded.tokenizer, own, cell.max_tokens or 0).rows
-        for language, own in held_out.items()
-    }
+    rows = {}
+    for language, own in held_out.items():
+        try:
+            rows[language] = encode(loaded.tokenizer, own, cell.max_tokens or 0).rows
+        except DataError as error:
+            what = f"rows held out in {language}: {error.what}"
+            raise DataError(what, error.hint) from error
     stopping = None
     if cell.patience is not None:
         trained = sorted(held_out.keys() & set(languages)) or sorted(held_out)
