@@ -26,10 +26,9 @@ from maple.analysis.columns import (
 )
 from maple.analysis.rates import has_answers
 from maple.errors import StoreError
-from maple.languages import language
+from maple.languages import ENGLISH, language
 from maple.records import EvalCell, TrainCell, TrainOutcome
 from maple.store import PlanFile, Record, Store
-from maple.study.setups import ENGLISH
 
 Row = dict[str, object]
 

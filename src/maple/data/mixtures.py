@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from maple.data.shares import ENGLISH, divide, least, most, shares
+from maple.data.shares import divide, least, most, shares
 from maple.errors import DataError
+from maple.languages import ENGLISH
 from maple.protocols import TrainingSource
 from maple.records import InstructionRow, LanguageRows, Mixture
 

@@ -7,18 +7,22 @@ Nothing is guessed or skipped: a file that is missing, unreadable, truncated or 
 from __future__ import annotations
 
 import codecs
+import functools
 import gzip
 import io
 import json
 import lzma
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from maple.data.reading import current, report
 from maple.data.rows import Row
 from maple.errors import DataError
+
+T = TypeVar("T")
 
 
 class NoFilesError(DataError):
@@ -101,18 +105,28 @@ def read_member(path: Path, member: str, shown: str | None = None) -> list[Row]:
 
 
 def _jsonl(content: bytes, name: str) -> list[Row]:
+    lines = enumerate(content.split(b"\n"), start=1)
+    filled = ((number, f"{name}:{number}", line) for number, line in lines if line.strip())
+    return _read(filled, _object, name, "line")
+
+
+def _read(
+    values: Iterable[tuple[int, str, T]],
+    read: Callable[[T, str], Mapping[str, object]],
+    name: str,
+    kind: str,
+) -> list[Row]:
+    """Values (number, where, content) as rows; all that cannot be read are one error."""
     rows: list[Row] = []
     problems: list[DataError] = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.strip():
-            where = f"{name}:{number}"
-            try:
-                rows.append(Row(where, number, _object(line, where)))
-            except DataError as error:
-                problems.append(error)
+    for number, where, value in values:
+        try:
+            rows.append(Row(where, number, read(value, where)))
+        except DataError as error:
+            problems.append(error)
     report(problems)
     if not rows:
-        what = "no line of it can be read" if problems else "the file is empty"
+        what = f"no {kind} of it can be read" if problems else "the file is empty"
         raise DataError(f"{name}: {what}", "download it again")
     return rows
 
@@ -199,20 +213,9 @@ def _array(content: bytes, name: str) -> list[Row]:
         values = json.loads(content)
     except (ValueError, RecursionError):
         values = _json(content, name)  # says what is wrong
-    escaped = b"\\ud" in content.lower()
-    rows: list[Row] = []
-    problems: list[DataError] = []
-    for number, value in enumerate(values, start=1):
-        where = f"{name}: row {number}"
-        try:
-            rows.append(Row(where, number, _checked(value, where, escaped=escaped)))
-        except DataError as error:
-            problems.append(error)
-    report(problems)
-    if not rows:
-        what = "no row of it can be read" if problems else "the file is empty"
-        raise DataError(f"{name}: {what}", "download it again")
-    return rows
+    checked = functools.partial(_checked, escaped=b"\\ud" in content.lower())
+    numbered = ((n, f"{name}: row {n}", value) for n, value in enumerate(values, start=1))
+    return _read(numbered, checked, name, "row")
 
 
 def _content(path: Path, name: str) -> bytes:

@@ -15,10 +15,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from maple.errors import DataError
-from maple.languages import language
+from maple.languages import ENGLISH, language
 from maple.records import Mixture
-
-ENGLISH = "eng_Latn"
 
 
 def shares(mixture: Mixture, available: Mapping[str, int]) -> dict[str, Fraction]:

@@ -23,6 +23,9 @@ from maple.errors import DataError, nearest
 
 Direction = Literal["ltr", "rtl"]
 
+ENGLISH = "eng_Latn"
+"""The language that many releases are translated from, and that forgetting is measured in."""
+
 RELEASES = (
     "belebele",
     "flores200",

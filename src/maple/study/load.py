@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from maple.errors import MapleError, StudyError, nearest
-from maple.languages import language
+from maple.languages import ENGLISH, language
 from maple.study import templates
 from maple.study.config import FOREIGN, PromptSection, Study, TaskSection, TrainSection
 from maple.study.parsing import parsed, read_toml
 from maple.study.prompts import KnownTask, bind
-from maple.study.setups import ENGLISH
 from maple.study.sources import bind as bind_sources
 from maple.study.sources import lenders
 from maple.study.training import bind_methods, unanswerable

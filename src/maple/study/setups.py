@@ -13,11 +13,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from maple.languages import ENGLISH
 from maple.records import EvalCell
 
 Setup = Literal["monolingual", "cross-lingual", "translate-test"]
-
-ENGLISH = "eng_Latn"
 
 SOURCE = r"[a-z0-9]{1,8}"
 """What the source of a translation may be called: a private-use part of a language tag."""

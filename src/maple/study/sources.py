@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from maple.errors import MapleError, nearest
-from maple.languages import language
+from maple.languages import ENGLISH, language
 from maple.records import UserSource
 from maple.study.config import SourceSection, TrainSection
-from maple.study.setups import ENGLISH
 
 
 def bind(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maple.errors import DataError
 from maple.evaluate.extra import extras
+from maple.languages import ENGLISH
 from maple.metrics.identify import ANOTHER, probability
 from maple.protocols import Task
 from maple.records import Example, UserPrompt
@@ -16,7 +17,7 @@ from maple.store import schemas
 from maple.study.config import FOREIGN, TaskSection
 from maple.study.grid import Metric, Subset
 from maple.study.identity import content_hash
-from maple.study.setups import ENGLISH, translated
+from maple.study.setups import translated
 from maple.tasks import TASKS, with_prompts
 from maple.tasks.foreign import OWN, ForeignTask
 from maple.tasks.harness import Harness

@@ -14,12 +14,12 @@ from maple.data.release import NoFilesError, read_any
 from maple.data.sizes import known
 from maple.data.sources import SOURCES
 from maple.errors import DataError, NoExemplarsError
+from maple.languages import ENGLISH
 from maple.protocols import Parallel, Task
 from maple.records import Example
 from maple.tasks import TASKS
 
 _PACKAGED = "mini"
-_ENGLISH = "eng_Latn"
 _NAMED = 5
 """Items that a contradiction names; the others are counted."""
 
@@ -261,8 +261,8 @@ def _differences(name: str, by_subset: Mapping[str, str]) -> Iterator[str]:
     ranked = Counter(by_subset.values()).most_common(2)
     if len(ranked) < 2:
         return
-    if _ENGLISH in by_subset:
-        right, whose = by_subset[_ENGLISH], "the English item"
+    if ENGLISH in by_subset:
+        right, whose = by_subset[ENGLISH], "the English item"
     elif ranked[0][1] > ranked[1][1]:
         right, whose = ranked[0][0], "most languages"
     else:  # nobody can say which is wrong

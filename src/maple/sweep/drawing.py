@@ -10,10 +10,10 @@ from pathlib import Path
 from maple.data.mixtures import Selection, content_hash, last_rows, select
 from maple.data.pulled import is_pulled, load
 from maple.data.release import NoFilesError
-from maple.data.shares import ENGLISH
 from maple.data.sources import SOURCES, Source
 from maple.data.user import source_of
 from maple.errors import MapleError, OutOfReachError
+from maple.languages import ENGLISH
 from maple.records import InstructionRow, Mixture
 from maple.study.config import TrainSection
 from maple.study.grid import TrainingData

@@ -16,6 +16,7 @@ from maple.evaluate import invariance
 from maple.evaluate.fitting import Fitted, Measure, fit
 from maple.evaluate.responses import Asked, Part, answer, ask, neutral
 from maple.evaluate.sizes import prompt_sizes
+from maple.languages import ENGLISH
 from maple.models.adapter_files import check_adapter, check_origin
 from maple.models.files import SCRIPTED
 from maple.models.server_api import SPARE
@@ -42,7 +43,6 @@ from maple.records import (
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
 from maple.study.config import host
 from maple.study.grid import SHORTEN
-from maple.study.setups import ENGLISH
 from maple.sweep.plan import KEPT_ITEMS, asked_as, is_answered, is_trained
 from maple.tasks import asking
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from maple.data.shares import ENGLISH, divide, most, shares
+from maple.data.shares import divide, most, shares
 from maple.data.sizes import known
 from maple.data.sources import Source
 from maple.errors import DataError
+from maple.languages import ENGLISH
 from maple.models import architecture, counting
 from maple.models.architecture import Architecture
 from maple.records import BaseModel, Example, InstructionRow, Mixture

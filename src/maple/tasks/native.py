@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maple.errors import DataError, NoExemplarsError, nearest
+from maple.languages import ENGLISH
 from maple.prompts import user
 from maple.prompts.lint import lint
 from maple.prompts.literals import PROMPTS, Wording, wording
 from maple.records import ChoiceResponse, Example, GenerateResponse, Prompted, UserPrompt
-from maple.study.setups import ENGLISH, translation
+from maple.study.setups import translation
 from maple.tasks.card import Card
 from maple.tasks.scoring import Scoring
 

@@ -18,8 +18,8 @@ from maple.data.hub import HubDataset
 from maple.data.packaged import MINI, mini_languages
 from maple.data.release import exists, find, read_jsonl
 from maple.data.rows import Row, build, is_blank
+from maple.languages import ENGLISH, of_release
 from maple.languages import language as language_of
-from maple.languages import of_release
 from maple.prompts.literals import Wording
 from maple.prompts.shapes import causal, causal_letters
 from maple.records import Example, Prompted
@@ -27,7 +27,6 @@ from maple.tasks.card import Card
 from maple.tasks.native import NativeTask, Shape, letters
 from maple.tasks.scoring import Choosing
 
-_ENGLISH = "eng_Latn"
 _HUB_SPLIT = {"test": "test", "val": "validation"}
 
 _TOO_MANY_ALIKE = 50
@@ -38,7 +37,7 @@ def _read(split: str, dataset: str, subset: str, folder: Path | None) -> list[Ex
     english: Mapping[int, Row] = {}
     if dataset == "mini":
         rows = read_jsonl(MINI / "xcopa" / f"{subset}.{split}.jsonl")
-    elif subset == _ENGLISH:
+    elif subset == ENGLISH:
         rows = _english(split, folder)
     else:
         rows = _translated(language_of(subset).codes["xcopa"], split, folder)
@@ -168,7 +167,7 @@ XCOPA = NativeTask(
         ),
     },
     sets={
-        "release": tuple(sorted([_ENGLISH, *(row.key for row in of_release("xcopa"))])),
+        "release": tuple(sorted([ENGLISH, *(row.key for row in of_release("xcopa"))])),
         "mini": mini_languages("xcopa", ".test.jsonl"),
     },
     read_scored=lambda *where: _read("test", *where),

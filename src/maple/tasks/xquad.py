@@ -19,15 +19,13 @@ from maple.data.packaged import MINI, mini_languages
 from maple.data.release import find
 from maple.data.squad import Question, from_hub, read_squad
 from maple.errors import NoExemplarsError
+from maple.languages import ENGLISH, of_release
 from maple.languages import language as language_of
-from maple.languages import of_release
 from maple.records import Example
 from maple.tasks.card import Card
 from maple.tasks.native import NativeTask, passage
 from maple.tasks.questions import READING, examples_of, repeated
 from maple.tasks.scoring import ANSWERS, Writing
-
-_ENGLISH = "eng_Latn"
 
 
 def _scored(dataset: str, subset: str, folder: Path | None) -> list[Example]:
@@ -61,7 +59,7 @@ def _lender(dataset: str, subset: str, folder: Path | None) -> str:
     """English where MLQA, or `folder`, has no questions in a language."""
     if dataset == "mini" or has_questions("dev", subset, folder):
         return subset
-    return _ENGLISH
+    return ENGLISH
 
 
 XQUAD = NativeTask(
