@@ -202,7 +202,7 @@ _ROWS = (
         "pissa",
         "PiSSA",
         "Meng et al. 2024, arXiv 2404.02948",
-        learning_rate=2e-5,  # of its authors
+        learning_rate=2e-5,  # not from the paper
         config="LoraConfig",
         fields=_LORA,
         options=(
@@ -258,7 +258,7 @@ _ROWS = (
         "vera",
         "VeRA",
         "Kopiczko et al. 2023, arXiv 2310.11454",
-        learning_rate=4e-3,  # of its authors
+        learning_rate=4e-3,  # not from the paper
         config="VeraConfig",
         fixed={"save_projection": True},
         fields={"r": "r", "lora_dropout": "vera_dropout", "target_modules": "target_modules"},
