@@ -12,28 +12,32 @@ import io
 import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from maple.errors import MapleError, StoreError, StudyError
+from maple.terminal import (
+    show_data,
+    show_json,
+    show_linted,
+    show_list,
+    show_plan,
+    show_reading,
+    show_row,
+    show_table,
+    show_verdict,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from maple.store import Store
-    from maple.store.servecheck import ServeCheck
     from maple.study.config import Study
-    from maple.sweep.datacheck import Found
     from maple.sweep.plan import Plan
-    from maple.sweep.shown import ShownRow
 
 app = typer.Typer(
     help="Fine-tune open language models for many languages, and know what it did to each.",
@@ -48,9 +52,6 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 sources_app = typer.Typer(help="List the training sources, or show rows as a model sees them.")
 app.add_typer(sources_app, name="sources")
-# Without emoji: "file:100:" is a place in a file.
-stdout = Console(soft_wrap=True, emoji=False)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (TOML).")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
@@ -100,9 +101,9 @@ def plan(
     loaded = _load(study)
     found = outlook(loaded, data, limit, _store(out, loaded))
     if as_json:
-        _print_json(found)
+        show_json(found)
     else:
-        _show_plan(found)
+        show_plan(found)
 
 
 @app.command()
@@ -117,13 +118,13 @@ def lint(
     from maple.sweep.check import lint as of_study
     from maple.sweep.lint import of_all
 
-    found = of_all(data, _step) if study is None else of_study(_load(study), data)
+    found = of_all(data, show_reading) if study is None else of_study(_load(study), data)
     rows = [one.as_json() for one in found]
     problems = sum(len(row["problems"]) for row in rows)
     if as_json:
-        _print_json(rows)
+        show_json(rows)
     else:
-        _show_linted(rows)
+        show_linted(rows)
         stdout.print(
             f"{len(rows)} subsets and prompts, {sum(row['items'] for row in rows)} prompts, "
             f"{problems} violations"
@@ -139,9 +140,9 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
     rows = progress(_existing(folder))
     if as_json:
-        _print_json([row.as_json() for row in rows])
+        show_json([row.as_json() for row in rows])
         return
-    _print_table(
+    show_table(
         "",
         ["kind", "cell", "status", "items", "what"],
         [(row.kind, row.id, row.status, row.items, row.what) for row in rows if not row.settled],
@@ -240,7 +241,7 @@ def finetune(
     (cell_id,) = (name for name, cell in made.grid.train.items() if cell.method != "none")
     lay_out(store, cell_id)
     if as_json:
-        _print_json({"cell": cell_id, "folder": str(store.root)})
+        show_json({"cell": cell_id, "folder": str(store.root)})
     else:
         stdout.print(str(store.root), markup=False)
 
@@ -360,9 +361,9 @@ def serve_check(
     if out is not None:
         write(out, found)
     if as_json:
-        _print_json({**asdict(found), "passed": found.passed})
+        show_json({**asdict(found), "passed": found.passed})
     else:
-        _show_verdict(found)
+        show_verdict(found)
     if not found.passed:
         raise typer.Exit(1)
 
@@ -389,7 +390,7 @@ def tasks(as_json: AsJson = False) -> None:
         for name, task in found.items()
         for dataset in task.datasets
     ]
-    _list("tasks", rows, as_json)
+    show_list("tasks", rows, as_json)
 
 
 @app.command()
@@ -437,7 +438,7 @@ def languages(
     if not as_json and not rows:
         stdout.print("no language fits all of it")
         return
-    _list("languages", rows, as_json)
+    show_list("languages", rows, as_json)
 
 
 @sources_app.callback(invoke_without_command=True)
@@ -457,7 +458,7 @@ def sources(context: typer.Context, as_json: AsJson = False) -> None:
         }
         for name, source in SOURCES.items()
     ]
-    _list("sources", rows, as_json)
+    show_list("sources", rows, as_json)
 
 
 @sources_app.command(name="show")
@@ -480,10 +481,10 @@ def sources_show(
     own = None if study is None else _load(study)
     found = show(source, model, n, template, own, language, max_tokens, data)
     if as_json:
-        _print_json(asdict(found))
+        show_json(asdict(found))
         return
     for row in found.rows:
-        _show_row(row, max_tokens)
+        show_row(row, max_tokens)
     total = found.sample
     stdout.print(
         f"{total.rows} rows of {', '.join(found.languages)}: {total.tokens} tokens, "
@@ -507,13 +508,13 @@ def data_pull(
     loaded = _load(study)
     earlier = _store(out, loaded).plan()
     try:
-        made = pull(loaded, to, earlier.locks if earlier else {}, _step)
+        made = pull(loaded, to, earlier.locks if earlier else {}, show_reading)
     except KeyboardInterrupt:
         stderr.print("stopped; the same command resumes")
         raise typer.Exit(130) from None
     size = sum(copy.bytes for copy in made.files.values())
     if as_json:
-        _print_json({"folder": str(to), "bytes": size, **made.model_dump(exclude={"datasets"})})
+        show_json({"folder": str(to), "bytes": size, **made.model_dump(exclude={"datasets"})})
         return
     for name in left_out(loaded):
         stdout.print(f"not fetched: {name} reads its data by itself", markup=False)
@@ -530,9 +531,9 @@ def data_check(
     """Read everything in a folder and name all that is wrong with it (exit 1)."""
     from maple.sweep.datacheck import check
 
-    found = check(folder, _step)
+    found = check(folder, show_reading)
     if as_json:
-        _print_json(
+        show_json(
             {
                 "held": [{**asdict(one), "state": one.state} for one in found.held],
                 "problems": [{"what": one.what, "hint": one.hint} for one in found.problems],
@@ -540,7 +541,7 @@ def data_check(
             }
         )
     else:
-        _show_data(found)
+        show_data(found)
     if found.problems:
         raise typer.Exit(1)
 
@@ -657,122 +658,6 @@ def _is_foreign(name: str) -> bool:
     return name.startswith(FOREIGN)
 
 
-def _show_linted(rows: Sequence[dict[str, Any]]) -> None:
-    _print_table(
-        "",
-        ["task", "dataset", "subset", "prompt", "items", "shortened", "violations"],
-        [
-            (
-                row["task"],
-                row["dataset"],
-                row["subset"],
-                row["prompt"],
-                row["items"],
-                ", ".join(f"{base}: {count}" for base, count in row["shortened"].items()) or "–",
-                len(row["problems"]) or "–",
-            )
-            for row in rows
-        ],
-    )
-    for row in rows:
-        for problem in row["problems"]:
-            where = "/".join(filter(None, (row["task"], row["subset"], row["prompt"])))
-            stdout.print(f"{where}: {problem}", markup=False)
-
-
-def _show_verdict(found: ServeCheck) -> None:
-    _print_table(
-        f"{found.model} at {found.server} against the built-in engine, {found.bits} bits",
-        [
-            "through",
-            "requests",
-            "other picks",
-            "mean difference",
-            "largest",
-            "asked again",
-            "completions",
-            "differ",
-            "after tokens",
-        ],
-        [
-            (
-                one.through,
-                one.requests,
-                one.other_picks,
-                f"{one.mean:.2g}",
-                f"{one.largest:.2g}",
-                f"{one.repeat:.2g}",
-                one.completions,
-                len(one.first_differences),
-                ", ".join(map(str, one.first_differences)) or "–",
-            )
-            for one in found.agreements
-        ],
-    )
-    stdout.print("Differences of log-probabilities in nats per answer token.")
-    stdout.print(f"The server {found.sentence()}.", markup=False)
-
-
-def _step(name: str) -> None:
-    """Says on a terminal what is being read; a log file needs no line a subset."""
-    if stderr.is_terminal:
-        stderr.print(f"reading {name}", markup=False)
-
-
-def _show_row(row: ShownRow, max_tokens: int) -> None:
-    """What is learned is green on a terminal, and in double brackets elsewhere."""
-    bos = f"{row.bos} BOS" if row.bos else "no BOS"
-    eos = "EOS at its end" if row.eos else "no EOS"
-    fate = f"left out: longer than {max_tokens}" if row.dropped else f"fits {max_tokens}"
-    stdout.print(f"row {row.row_id}, {row.language}", style="bold", markup=False)
-    _print_marked(row.parts, "")
-    runs = groupby(row.tokens, key=lambda token: token.learned)
-    tokens = [("|".join(repr(token.text)[1:-1] for token in run), learned) for learned, run in runs]
-    _print_marked(tokens, "|")
-    stdout.print(f"{row.n_tokens} tokens, {row.n_learned} learned, {bos}, {eos}; {fate}\n")
-
-
-def _print_marked(parts: Iterable[tuple[str, bool]], between: str) -> None:
-    text = Text()
-    for number, (part, learned) in enumerate(parts):
-        marked = f"[[{part}]]" if learned and not stdout.is_terminal else part
-        text.append(between if number else "").append(marked, style="green" if learned else "")
-    stdout.print(text)
-
-
-def _of(count: int | None, whole: int | None) -> str:
-    """A count, with what the whole release has where it has more or less."""
-    if count is None:
-        return "–"
-    return str(count) if whole in (None, count) else f"{count} of {whole}"
-
-
-def _show_data(found: Found) -> None:
-    rows = [
-        (
-            one.name,
-            one.dataset,
-            one.subset,
-            _of(one.items, one.items_known),
-            _of(one.exemplars, one.exemplars_known),
-            one.state,
-            "; ".join(one.remarks),
-        )
-        for one in found.held
-    ]
-    columns = ("what", "dataset", "subset", "items", "exemplars", "state", "remarks")
-    _print_table("", columns, rows)
-    if found.unread:
-        folders = Counter(str(Path(name).parent) for name in found.unread)
-        shown = ", ".join(f"{name} ({count})" for name, count in sorted(folders.items()))
-        stdout.print(f"read by no task and no source: files in {shown}", markup=False)
-    for problem in found.problems:
-        stdout.print(f"problem: {problem.what}", markup=False, style="red")
-        if problem.hint:
-            stdout.print(f"  hint: {problem.hint}", markup=False)
-    stdout.print(f"{len(found.held)} subsets, {len(found.problems)} problems")
-
-
 def _execute(
     plan: Plan, store: Store, study: bytes, as_json: bool, report_after: bool = True
 ) -> None:
@@ -808,66 +693,12 @@ def _report(store: Store, as_json: bool) -> None:
     path = build(store)
     found = summary(store)
     if as_json:
-        _print_json({"report": str(path), "rows": found.rows, "notes": found.notes})
+        show_json({"report": str(path), "rows": found.rows, "notes": found.notes})
         return
     for note in found.notes:
         stdout.print(note, markup=False)
-    _print_table("", found.columns, found.cells)
+    show_table("", found.columns, found.cells)
     stdout.print(f"report: {path}", markup=False)
-
-
-def _show_plan(found: dict[str, Any]) -> None:
-    from maple.sweep.costview import views
-
-    for note in found["notes"]:
-        stdout.print(note, markup=False)
-    if found["unchecked"]:
-        stdout.print("Not checked here, because it is out of reach:")
-        for line in found["unchecked"]:
-            stdout.print(f"  {line}", markup=False)
-    titles = {"data": "training data", "train": "train cells", "evaluate": "eval cells"}
-    for name, title in titles.items():
-        known = found[name] or []
-        rows = [["–" if one is None else str(one) for one in row.values()] for row in known]
-        _print_table(title, list(known[0]) if rows else [], rows)
-    stdout.print(found["total"], markup=False)
-    for view in views(found["cost"], shape=found["train"] is None):
-        _print_table(view.title, view.columns, view.rows)
-    for line in (*found["cost"]["assumed"], *found["cost"]["left out"]):
-        stdout.print(line, markup=False)
-
-
-def _list(title: str, rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        _print_json(rows)
-        return
-    shown = [[_cell(value) for value in row.values()] for row in rows]
-    _print_table(title, list(rows[0]), shown)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "unknown"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else str(value)
-
-
-def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    rows = list(rows)
-    if not rows:
-        return
-    table = Table(title=title or None, title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(escape(str(value)) for value in row))
-    # Piped into a file nothing limits the width, and rich would assume 80 columns.
-    Console(width=None if stdout.is_terminal else 160, emoji=False).print(table)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201  data goes to stdout
 
 
 def _names(text: str) -> str | list[str]:
