@@ -15,8 +15,8 @@ from maple.metrics.identify import LANGUAGE
 from maple.protocols import Executor, Task
 from maple.records import EvalCell, Failure, ScoreCell, TrainCell, Unit
 from maple.store import Record, Store
+from maple.sweep.attempt import death_record
 from maple.sweep.plan import Plan, Todo, is_answered, is_trained
-from maple.sweep.unit import death_record
 
 _POLL_SECONDS = 2.0
 """How often a sweep looks whether cells that another sweep works on are finished."""

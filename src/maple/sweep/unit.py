@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from maple import provenance
 from maple.errors import MapleError, ModelError
@@ -18,24 +15,20 @@ from maple.evaluate.responses import Asked, Part, answer, ask, neutral
 from maple.evaluate.sizes import prompt_sizes
 from maple.languages import ENGLISH
 from maple.models.adapter_files import check_adapter, check_origin
-from maple.models.files import SCRIPTED
 from maple.models.server_api import SPARE
 from maple.models.templates import Template, Templates
 from maple.models.window import window
 from maple.protocols import LanguageModel
 from maple.records import (
-    BaseModel,
     ChoiceResponse,
     Cost,
     EvalCell,
     EvalWork,
-    Failure,
     Frame,
     InstructionRow,
     Noise,
     Shortened,
     TrainCell,
-    TrainOutcome,
     TrainWork,
     Unit,
     UserPrompt,
@@ -43,11 +36,10 @@ from maple.records import (
 from maple.store import Lease, LeaseLostError, Record, Store, schemas
 from maple.study.config import host
 from maple.study.grid import SHORTEN
+from maple.sweep.attempt import Attempt
+from maple.sweep.base import Emit, UnitBase
 from maple.sweep.plan import KEPT_ITEMS, asked_as, is_answered, is_trained
 from maple.tasks import asking
-
-Emit = Callable[[Mapping[str, object]], None]
-"""Receives events: "load", "loaded", "start", "progress", "done", "failed", "busy", "skipped"."""
 
 
 def run_unit(unit: Unit, emit: Emit) -> None:
@@ -69,7 +61,7 @@ class _Worker:
         self._emit = emit
         self._store = Store(Path(unit.store))
         self._templates = Templates(unit.templates)
-        self._base = _Base(unit, emit)
+        self._base = UnitBase(unit, emit)
         self._asked = _AskedItems(self._store, unit.prompts, self._frame)
         self._noise: dict[str, Noise] = {}
 
@@ -79,7 +71,7 @@ class _Worker:
         if lease is None:
             return
         with lease:
-            attempt = _Attempt("train", cell_id, work.cell)
+            attempt = Attempt("train", cell_id, work.cell)
             try:
                 record = self._trained(work, attempt, lease)
             except LeaseLostError:
@@ -103,7 +95,7 @@ class _Worker:
         if lease is None:
             return
         with lease:
-            attempt = _Attempt("eval", cell_id, cell)
+            attempt = Attempt("eval", cell_id, cell)
             try:
                 record = self._answered(work, attempt, lease)
             except LeaseLostError:
@@ -129,7 +121,7 @@ class _Worker:
         self._emit({"event": "start", "id": cell_id})
         return lease
 
-    def _trained(self, work: TrainWork, attempt: _Attempt, lease: Lease) -> Record:
+    def _trained(self, work: TrainWork, attempt: Attempt, lease: Lease) -> Record:
         cell = work.cell
         if cell.source is None or cell.data is None:
             raise MapleError(f"train cell {work.train_id}: names no training data")
@@ -161,7 +153,7 @@ class _Worker:
             found[ENGLISH] = self._store.rows(source, work.english)
         return found
 
-    def _answered(self, work: EvalWork, attempt: _Attempt, lease: Lease) -> Record:
+    def _answered(self, work: EvalWork, attempt: Attempt, lease: Lease) -> Record:
         cell, cell_id = work.cell, work.eval_id
         adapter = self._adapter(work)
         rendered = self._asked.of(work)
@@ -347,200 +339,6 @@ class _AskedItems:
 
     def _items(self) -> int:
         return sum(len(asked.examples) for asked in self._kept.values())
-
-
-class _Once:
-    """Something that is made when it is first needed, once.
-
-    Args:
-        make: makes it; a ModelError of it is repeated later instead of trying again.
-        emit: receives "load" with `about`, and "loaded".
-    """
-
-    def __init__(self, make: Callable[[], None], emit: Emit, about: Mapping[str, object]) -> None:
-        self._make = make
-        self._emit = emit
-        self._about = about
-        self._made = False
-        self._error: MapleError | None = None
-
-    def ensure(self) -> float:
-        """Make it if it is not; the seconds that took."""
-        if self._error is not None:
-            raise self._error
-        if self._made:
-            return 0.0
-        self._emit({"event": "load", **self._about})
-        start = time.monotonic()
-        try:
-            self._make()
-        except MapleError as error:
-            self._error = error
-            raise
-        self._made = True
-        self._emit({"event": "loaded"})
-        return time.monotonic() - start
-
-
-class _Base:
-    """The unit's base model, in memory or on a server, each when the first cell needs it."""
-
-    def __init__(self, unit: Unit, emit: Emit) -> None:
-        self._unit = unit
-        self._scripted = unit.base.name.startswith(SCRIPTED)
-        self._engine: Any = None
-        self._loaded: Any = None
-        self._model: LanguageModel | None = None
-        about = {"base": unit.base.name, "bits": unit.bits}
-        server = host(unit.server.url) if unit.server else ""
-        self._here = _Once(self._load, emit, about)
-        self._there = _Once(self._connect, emit, {**about, "server": server})
-
-    @property
-    def is_tuned(self) -> bool:
-        """Whether a model that was finetuned in full answers. A scripted one has adapters only."""
-        return self._unit.tuned is not None and not self._scripted
-
-    def _tuned(self) -> BaseModel:
-        folder = Store(Path(self._unit.store)).train_folder(self._unit.tuned or "")
-        return dataclasses.replace(self._unit.base, path=str(folder))
-
-    def ensure_trainable(self) -> float:
-        """Have the base in memory; the seconds that took.
-
-        Raises:
-            ModelError: it cannot be loaded.
-        """
-        return self._here.ensure()
-
-    def ensure_model(self) -> float:
-        """Have something that answers: the base in memory, or a server; the seconds that took.
-
-        Raises:
-            ModelError: the base cannot be loaded, or the server not be used.
-        """
-        return (self._here if self._unit.server is None else self._there).ensure()
-
-    @property
-    def model(self) -> LanguageModel:
-        if self._model is None:
-            raise RuntimeError("ensure_model() comes first")
-        return self._model
-
-    def train(
-        self,
-        work: TrainWork,
-        rows: list[InstructionRow],
-        held_out: Mapping[str, list[InstructionRow]],
-        template: Template,
-        out: Path,
-        on_progress: Emit,
-    ) -> TrainOutcome:
-        if self._scripted:
-            from maple.models.scripted import train_scripted
-
-            return train_scripted(rows, work.cell, out)
-        from maple.finetune.trainer import train
-
-        # An adapter that answered before must not be trained upon.
-        if self._engine is not None:
-            self._engine.adapters.clear()
-        return train(
-            self._loaded,
-            [template.render(row) for row in rows],
-            work.cell,
-            out,
-            on_progress,
-            texts=template.texts,
-            languages=[row.language for row in rows],
-            held_out={
-                language: [template.render(row) for row in own]
-                for language, own in held_out.items()
-            },
-            execution=work.execution,
-        )
-
-    def _load(self) -> None:
-        # Imported here: the scripted model must not pay for torch.
-        if self._scripted:
-            from maple.models.scripted import ScriptedModel
-
-            self._model = ScriptedModel(self._unit.base.name.removeprefix(SCRIPTED))
-            return
-        from maple.models.loading import load
-
-        self._loaded = load(self._unit.base, self._unit.bits)
-        if self._unit.server is None:
-            from maple.models.engine import TransformersModel
-
-            self._engine = TransformersModel(self._loaded)
-            if self.is_tuned:
-                # One after the other: only what the base says to the probes is kept of it.
-                untuned, self._engine, self._loaded = self._engine.probe(), None, None
-                self._loaded = load(self._tuned(), self._unit.bits)
-                self._engine = TransformersModel(self._loaded, untuned)
-            self._model = self._engine
-
-    def _connect(self) -> None:
-        from maple.models.server import ServerModel
-
-        if self._unit.server is None:
-            raise RuntimeError("asked for a server that the unit does not have")
-        self._model = ServerModel(self._unit.base, self._unit.server)
-
-
-class _Attempt:
-    """One attempt at a cell: what its record says whichever way it ends."""
-
-    def __init__(self, kind: str, cell_id: str, cell: TrainCell | EvalCell) -> None:
-        self._common: dict[str, Any] = {
-            "kind": kind,
-            "id": cell_id,
-            "cell": cell,
-            "started": provenance.utc_now(),
-            "provenance": provenance.provenance(),
-        }
-
-    def done(self, **fields: Any) -> Record:
-        return Record(**self._common, **fields, status="done", finished=provenance.utc_now())
-
-    def failed(self, error: Exception, earlier: Record | None = None) -> Record:
-        known = isinstance(error, MapleError)
-        message = str(error) if known else f"{type(error).__name__}: {error}"
-        detail = "" if known else "".join(traceback.format_exception(error))
-        return failed_record(self._common, Failure(message, detail), earlier)
-
-
-def failed_record(common: Mapping[str, Any], failure: Failure, earlier: Record | None) -> Record:
-    """The record of a failed attempt.
-
-    Args:
-        earlier: the record it replaces. Where that stands for answers, they are still there: more
-            items were asked for, and failed.
-    """
-    kept = ("n", "cost", "proof", "noise", "exemplar_ids", "shortened")
-    answers = {name: getattr(earlier, name) for name in kept} if earlier and earlier.n else {}
-    finished = provenance.utc_now()
-    return Record(**common, **answers, status="failed", finished=finished, failure=failure)
-
-
-def death_record(
-    kind: str,
-    cell_id: str,
-    cell: TrainCell | EvalCell,
-    started: str,
-    failure: Failure,
-    earlier: Record | None,
-) -> Record:
-    """The record of a cell whose process died without writing one; `earlier` as there."""
-    common = {
-        "kind": kind,
-        "id": cell_id,
-        "cell": cell,
-        "started": started,
-        "provenance": provenance.provenance(),
-    }
-    return failed_record(common, failure, earlier)
 
 
 def _rows(part: Part) -> list[dict[str, object]]:
