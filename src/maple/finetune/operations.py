@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from maple.models.head import body, text_config
 
-_SIDE = 2048
+_CPU_SIDE, _GPU_SIDE = 1024, 4096
 """Of the matrices whose product is timed: large enough for the full rate, done in a moment."""
 
 _TIMES = 3
@@ -82,11 +82,12 @@ def _values(parameter: nn.Parameter) -> int:
 @torch.no_grad()
 def ceiling(dtype: torch.dtype, device: torch.device) -> float:
     """Operations a second of a large matrix product, the best of a few: what a rate compares to."""
-    left, right = torch.randn(2, _SIDE, _SIDE, device=device).to(dtype)
+    side = _CPU_SIDE if device.type == "cpu" else _GPU_SIDE
+    left, right = torch.randn(2, side, side, device=device).to(dtype)
     best = 0.0
     for _ in range(_TIMES):
         started = time.perf_counter()
         # Reading a value waits for the device.
         (left @ right)[0, 0].item()
-        best = max(best, 2 * _SIDE**3 / (time.perf_counter() - started))
+        best = max(best, 2 * side**3 / (time.perf_counter() - started))
     return best
