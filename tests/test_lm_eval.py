@@ -351,7 +351,7 @@ def released(tmp_path_factory: pytest.TempPathFactory, release_files: Path) -> P
     folder = tmp_path_factory.mktemp("released")
     (folder / "rules.py").write_text(RULES, encoding="utf-8")
     code = {"process_results": "rules.process_results"}
-    foreign_files.write(folder, XCOPA, rows[:6], shots)
+    foreign_files.write(folder, XCOPA, rows[:4], shots)
     foreign_files.write(folder, XCOPA, rows[:2], shots, task="xcopa_it_shots")
     foreign_files.write(folder, XQUAD, questions[:2], questions[-2:], code)
     return folder

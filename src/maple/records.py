@@ -421,11 +421,13 @@ class Execution:
             None for what suits the device.
         gradient_checkpointing: compute activations again in the backward pass, to save memory.
         validate_every: optimiser steps between two validations; None for a tenth of the run.
+        report_to: experiment trackers that are told of each step.
     """
 
     pack_tokens: int | None = None
     gradient_checkpointing: bool = False
     validate_every: int | None = None
+    report_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,9 @@
-"""A training that kills itself with SIGKILL: run as a script by test_resume.py.
-
-Arguments: output folder, "step" or "write", and after how many steps of this attempt, or at which
-of its fsyncs of checkpoint files, to die; 0 never.
-"""
+"""A training that kills itself with SIGKILL, for test_resume.py to run in processes of its own."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +14,14 @@ from maple.finetune import checkpoints, loop
 from maple.finetune.trainer import train
 
 
-def main(out: Path, where: str, count: int) -> None:
+def killed_run(out: Path, where: str, count: int) -> None:
+    """Train into `out`, but die.
+
+    Args:
+        where: "step" or "write".
+        count: after how many steps of this attempt, or at which of its fsyncs of checkpoint files,
+            to die; 0 for never.
+    """
     left = {"step": count if where == "step" else 0, "write": count if where == "write" else 0}
 
     def tick(what: str) -> None:
@@ -41,7 +43,3 @@ def main(out: Path, where: str, count: int) -> None:
     loop.CHECKPOINT_SECONDS = 0.0
     loop.CHECKPOINT_SHARE = 1e9
     train(make_loaded(), PAIRS, CELL, out, on_progress)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -204,9 +204,8 @@ def conforms(
     base: BaseModel, method: str, bits: int, folder: Path, patch: pytest.MonkeyPatch
 ) -> None:
     cell = cell_of(base, method, bits)
-    assert_learns(base, cell, folder / "whole", patch)
-    assert_plain_libraries_load_it(base, cell, folder / "whole")
-    assert_resumes(base, cell, folder / "whole", folder / "resumed")
+    assert_learns(base, cell, folder, patch)
+    assert_plain_libraries_load_it(base, cell, folder)
 
 
 @pytest.mark.parametrize(("method", "bits"), [("pissa", 4), ("full", 16)])
@@ -234,6 +233,20 @@ def test_every_method_in_every_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     conforms(bases[family], method, bits, tmp_path, monkeypatch)
+
+
+# What is resumed is the method's: one family each, in turn.
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("family", "method", "bits"),
+    [(FAMILIES[n % len(FAMILIES)], *pair) for n, pair in enumerate(PAIRS_OF_THE_TABLE)],
+)
+def test_every_method_resumes(
+    family: str, method: str, bits: int, bases: Mapping[str, BaseModel], tmp_path: Path
+) -> None:
+    cell = cell_of(bases[family], method, bits)
+    train(load(bases[family], bits), PAIRS, cell, tmp_path / "whole", silent)
+    assert_resumes(bases[family], cell, tmp_path / "whole", tmp_path / "resumed")
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

@@ -57,7 +57,7 @@ def plain_logprob(base: Loaded, text: str, answer: str) -> tuple[float, int]:
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize(
-    ("seed", "count"), [(0, 7), (1, 7), pytest.param(5, 300, marks=pytest.mark.full)]
+    ("seed", "count"), [(0, 7), (1, 7), pytest.param(5, 100, marks=pytest.mark.full)]
 )
 def test_choices_equal_plain_forward_passes(
     families: dict[str, Loaded],
@@ -104,7 +104,7 @@ def plain_answer(base: Loaded, request: GenerateRequest) -> tuple[list[int], str
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize(("seed", "count"), [(2, 7), pytest.param(6, 300, marks=pytest.mark.full)])
+@pytest.mark.parametrize(("seed", "count"), [(2, 7), pytest.param(6, 100, marks=pytest.mark.full)])
 def test_generation_equals_plain_generate(
     families: dict[str, Loaded],
     engines: dict[str, TransformersModel],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from maple.models.engine import TransformersModel
 from maple.models.files import resolve
 from maple.models.loading import Loaded, load
 from maple.models.templates import Templates
-from maple.records import BaseModel, ChoiceRequest, GenerateRequest, InstructionRow
+from maple.records import BaseModel, ChoiceRequest, ChoiceResponse, GenerateRequest, InstructionRow
 from maple.tasks import TASKS
 
 pytestmark = pytest.mark.full
@@ -66,7 +67,7 @@ def gemma_gguf(tmp_path_factory: pytest.TempPathFactory) -> GGUFReader:
     return GGUFReader(gguf_files._assembled_gemma(tmp_path_factory.mktemp("gguf")))
 
 
-def sentencepiece(reader: GGUFReader, text: str) -> list[int]:
+def sentencepiece(reader: GGUFReader) -> Callable[[str], list[int]]:
     """SentencePiece's own rule: user-defined symbols first, then merge by best score."""
     tokens, scores, types = (
         reader.get_field(f"tokenizer.ggml.{name}").contents()
@@ -76,11 +77,15 @@ def sentencepiece(reader: GGUFReader, text: str) -> list[int]:
     tokens = [token.replace(" ", "▁") for token in tokens]
     ids = {token: number for number, token in enumerate(tokens)}
     symbols = sorted((tokens[at] for at, kind in enumerate(types) if kind == 4), key=len)
-    pattern = "|".join(re.escape(symbol) for symbol in reversed(symbols))
-    numbers: list[int] = []
-    for part in re.split(f"({pattern})", text.replace(" ", "▁")):
-        numbers += [ids[part]] if part in symbols else merged(part, ids, scores)
-    return numbers
+    pattern = re.compile("(" + "|".join(re.escape(one) for one in reversed(symbols)) + ")")
+
+    def encode(text: str) -> list[int]:
+        numbers: list[int] = []
+        for part in pattern.split(text.replace(" ", "▁")):
+            numbers += [ids[part]] if part in symbols else merged(part, ids, scores)
+        return numbers
+
+    return encode
 
 
 def merged(text: str, ids: dict[str, int], scores: list[float]) -> list[int]:
@@ -104,9 +109,10 @@ def merged(text: str, ids: dict[str, int], scores: list[float]) -> list[int]:
 
 def test_gemma_tokens_are_sentencepieces_own(gemma: BaseModel, gemma_gguf: GGUFReader) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gemma.path)
+    encode = sentencepiece(gemma_gguf)
     for text in TEXTS:
         ids = tokenizer(text).input_ids
-        assert ids == [2, *sentencepiece(gemma_gguf, text)]
+        assert ids == [2, *encode(text)]
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
     assert tokenizer.eos_token_id == 1
 
@@ -135,16 +141,24 @@ def test_smollm_splits_digits(smollm: BaseModel) -> None:
         assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
-@pytest.mark.parametrize("bits", [16, 8, 4])
-def test_precisions_stay_near_each_other(gemma: BaseModel, bits: int) -> None:
+def test_precisions_stay_near_each_other(gemma: BaseModel, exact: Loaded) -> None:
     asked = [
         ChoiceRequest("", "The capital of Italy is", (" Paris", " Rome", " Berlin")),
         ChoiceRequest("", "1, 2, 3, 4,", (" 5", " 9")),
     ]
-    model = TransformersModel(load(gemma, bits))
-    exact = TransformersModel(load(gemma, 32)).choice_logprobs(asked, None)
+    expected = TransformersModel(exact).choice_logprobs(asked, None)
+    for bits in (16, 8, 4):
+        _stays_near(TransformersModel(load(gemma, bits)), bits, asked, expected)
+
+
+def _stays_near(
+    model: TransformersModel,
+    bits: int,
+    asked: list[ChoiceRequest],
+    expected: list[ChoiceResponse],
+) -> None:
     got = model.choice_logprobs(asked, None)
-    for one, other in zip(got, exact, strict=True):
+    for one, other in zip(got, expected, strict=True):
         assert max(one.logprobs) == one.logprobs[other.logprobs.index(max(other.logprobs))]
         assert one.logprobs == pytest.approx(other.logprobs, abs={16: 0.2, 8: 1.0, 4: 4.0}[bits])
     assert got[0].logprobs[1] == max(got[0].logprobs)

@@ -16,7 +16,7 @@ from maple.study.load import validate
 from maple.sweep import check, sizes
 from maple.sweep.asked import fixed_order
 from maple.sweep.catalogue import catalogue
-from maple.sweep.plan import describe, make
+from maple.sweep.plan import Todo, describe, make
 from maple.sweep.sizes import Size, trained_size
 from maple.tasks.native import NativeTask
 from sweep.studies import content, planned
@@ -173,3 +173,20 @@ def test_sizes_of_what_is_stored_otherwise_than_trained(
     full = TrainCell("m", "b", "t", "full", train_bits=16)
     assert trained_size("x", full) == Size(2000, 2 * 12_000)
     assert trained_size("x", replace(full, train_bits=32)).product == 4000
+
+
+def test_a_tracker_must_be_installed_and_names_nothing_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = content()
+    plan, _ = planned(study, tmp_path / "quiet")
+    study["train"]["report_to"] = ["tensorboard"]
+    told, store = planned(study, tmp_path / "told")
+    assert told.grid == plan.grid
+    assert [work.execution.report_to for work in Todo(told, store).train()] == [
+        ("tensorboard",)
+    ] * 2
+    monkeypatch.setattr(check, "find_spec", lambda name: None)
+    with pytest.raises(StudyError, match="report_to: tensorboard is not installed") as caught:
+        planned(study, tmp_path / "other")
+    assert caught.value.hint == "pip install tensorboard"

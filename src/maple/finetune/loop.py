@@ -32,6 +32,7 @@ from maple.finetune.order import Order, StepRows, Steps
 from maple.finetune.packing import PackedRows, pack
 from maple.finetune.settings import SCHEDULERS, Settings
 from maple.finetune.steplog import StepLog
+from maple.finetune.tracking import numbers
 from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.provenance import derive_seed
 
@@ -61,13 +62,20 @@ class Arguments(TrainingArguments):
         return False
 
 
-def arguments(settings: Settings, steps: int, folder: Path, device: torch.device) -> Arguments:
+def arguments(
+    settings: Settings,
+    steps: int,
+    folder: Path,
+    device: torch.device,
+    report_to: Sequence[str] = (),
+) -> Arguments:
     """The Trainer's arguments for a cell.
 
     Args:
         steps: optimiser steps of the whole run, for the warm-up.
         folder: where checkpoints go.
         device: where the base lies.
+        report_to: experiment trackers by transformers' names.
     """
     made = Arguments(
         output_dir=str(folder),
@@ -92,7 +100,10 @@ def arguments(settings: Settings, steps: int, folder: Path, device: torch.device
         # The default replaces a NaN by the mean of earlier losses and goes on.
         logging_nan_inf_filter=False,
         save_strategy="no",
-        report_to=[],
+        report_to=list(report_to),
+        project="maple",
+        # The folder of checkpoints lies in the cell's.
+        run_name=folder.parent.name,
         disable_tqdm=True,
     )
     # One process drives one device: several would turn batch_size into rows per device.
@@ -288,25 +299,32 @@ class Loop(Trainer):
                     _GENTLER,
                 )
         self._progress.check(step, steps, logs["loss"])
-        self._progress.log.append(
-            {
-                "step": step,
-                "epoch": round(self.state.epoch or 0.0, 6),
-                "loss": logs["loss"],
-                "learning_rate": logs["learning_rate"],
-                "grad_norm": logs["grad_norm"],
-                "tokens": self._step.tokens,
-                "labelled_tokens": self._step.labelled_tokens,
-                **({"held_out": self._held_out} if self._validated == step else {}),
-            }
-        )
+        line = {
+            "step": step,
+            "epoch": round(self.state.epoch or 0.0, 6),
+            "loss": logs["loss"],
+            "learning_rate": logs["learning_rate"],
+            "grad_norm": logs["grad_norm"],
+            "tokens": self._step.tokens,
+            "labelled_tokens": self._step.labelled_tokens,
+            **({"held_out": self._held_out} if self._validated == step else {}),
+        }
+        self._progress.log.append(line)
+        self._tell_trackers(line)
         self._progress.notify({"step": step, "steps": steps, "loss": logs["loss"]})
 
     def measure_before(self) -> None:
         """The loss on held-out rows before the first step, as the log's line of step 0."""
         if self._validation is not None:
             self._validate()
-            self._progress.log.append({"step": 0, "held_out": self._held_out})
+            line = {"step": 0, "held_out": self._held_out}
+            self._progress.log.append(line)
+            self._tell_trackers(line)
+
+    def _tell_trackers(self, line: Mapping[str, Any]) -> None:
+        self.control = self.callback_handler.on_log(
+            self.args, self.state, self.control, numbers(line)
+        )
 
     def checkpoint_is_due(self) -> bool:
         """Whether it is time for a checkpoint; what one process finds, all do."""

@@ -27,6 +27,7 @@ from maple.finetune.order import Order, epoch_order
 from maple.finetune.packing import packed
 from maple.finetune.settings import Settings
 from maple.finetune.steplog import StepLog
+from maple.finetune.tracking import keep_tracks
 from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.models.loading import Loaded
 from maple.records import Execution, LanguageTokens, RenderedRow, TrainCell, TrainOutcome
@@ -93,7 +94,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     tuned = attach(loaded, settings)
     try:
-        args = arguments(settings, steps, folder, tuned.model.device)
+        args = arguments(settings, steps, folder, tuned.model.device, execution.report_to)
         validation = _validation(loaded, held_out, cell, languages, steps, execution)
         log = StepLog(out / "log.jsonl", args.should_save)
         owner = checkpoints.owner(cell, encoded.content_hash())
@@ -104,6 +105,7 @@ def train(
         with log.appending(found.step if found else 0), _prepared(tuned.model, execution):
             model = AnswerLoss(tuned.model)
             loop = Loop(model, args, encoded.rows, order, progress, validation)
+            keep_tracks(loop, out / "tracking")
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
         stopping = None if validation is None else validation.stopping
         if stopping is not None:

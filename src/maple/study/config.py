@@ -87,6 +87,7 @@ class _Section(BaseModel):
 
 
 Bits = Annotated[list[Literal[4, 8, 16, 32]], Field(min_length=1), AfterValidator(_distinct)]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 Rates = Annotated[list[Rate], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -227,6 +228,7 @@ class TrainSection(_Section):
     sampling_seed: Seed = 0  # which rows are drawn; the study's seeds move order and start values
     pack_tokens: Annotated[int, Field(ge=8, le=2**20)] | None = None  # at once through the model
     gradient_checkpointing: bool = False  # less memory, about a third more time
+    report_to: Annotated[list[Tracker], AfterValidator(_distinct)] = []  # told of each step
     source: list[SourceSection] = []
     mixture: list[MixtureSection] = []
     validation: ValidationSection | None = None

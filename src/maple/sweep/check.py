@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from maple.data.mixtures import characters
@@ -104,6 +105,7 @@ def check(
     """
     problems: list[MapleError] = []
     bases = _bases(study, locks, problems, weights=weights)
+    problems += _trackers(study)
     bound = bind(study, bases, problems)
     drawn: list[Drawn] = []
     linted: list[Linted] = []
@@ -158,6 +160,15 @@ def lint(study: Study, folder: Path | None) -> list[Linted]:
         raise StudyError.of(problems)
     with opened(folder, {}) as (source, _):
         return of_study(study.evaluate, source, windows, frames(bound))
+
+
+def _trackers(study: Study) -> Iterator[StudyError]:
+    """Experiment trackers that are not installed here."""
+    for name in study.train.report_to if study.train else ():
+        if find_spec(name) is None:
+            yield StudyError(
+                f"{study.name}: [train] report_to: {name} is not installed", f"pip install {name}"
+            )
 
 
 def dataset_pins(locks: Mapping[str, str]) -> dict[tuple[str, str], str]:

@@ -208,7 +208,9 @@ class Todo:
             if (drawn.data.source, drawn.data.content) == (cell.source, cell.data)
         )
         every = train.validation.every if train.validation else None
-        execution = Execution(train.pack_tokens, train.gradient_checkpointing, every)
+        execution = Execution(
+            train.pack_tokens, train.gradient_checkpointing, every, tuple(train.report_to)
+        )
         return TrainWork(train_id, cell, data.validation, data.english, execution)
 
     def evals(self) -> Iterator[EvalWork]:
