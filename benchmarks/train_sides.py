@@ -227,7 +227,8 @@ def held_out(job: dict[str, Any]) -> dict[str, Any]:
     from peft import PeftModel
 
     from maple.finetune.encoding import encode
-    from maple.models.head import answer_loss, body
+    from maple.models.cross_entropy import answer_loss
+    from maple.models.head import body
     from maple.models.loading import load
 
     loaded = load(resolve(job["model"]), job["bits"])

@@ -6,7 +6,8 @@ import torch
 from transformers import PreTrainedModel
 
 from maple.finetune.packing import PackedRows
-from maple.models.head import answer_loss, body
+from maple.models.cross_entropy import answer_loss
+from maple.models.head import body
 
 
 class AnswerLoss(torch.nn.Module):

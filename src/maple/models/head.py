@@ -1,4 +1,4 @@
-"""From hidden states to logits and losses: one path for training and evaluation.
+"""From hidden states to logits: one path for training and evaluation.
 
 Shapes: B rows, T tokens, H hidden width, V vocabulary, N positions that count.
 """
@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from maple.errors import ModelError
@@ -20,16 +18,10 @@ from maple.errors import ModelError
 IGNORED = -100
 """Label of positions without a loss, as in transformers."""
 
-_BLOCK_ROWS = 256
-_LEAST_WORDS = 2048
-_BLOCK_LOGITS = _BLOCK_ROWS * _LEAST_WORDS
+BLOCK_ROWS = 256
+LEAST_WORDS = 2048
+_BLOCK_LOGITS = BLOCK_ROWS * LEAST_WORDS
 """Logits of one block: 2 MiB in float32, which stay in the cache while they are worked on."""
-
-_NEGLIGIBLE = 2.0**-16
-"""Largest probability of a word that counts as the mean of such words."""
-
-_MOST_WORDS = 0.5
-"""Share of the words of a block beyond which picking them out costs more than it saves."""
 
 _LOGIT_BYTES = 64 * 2**20
 """Largest block of float32 logits where the vocabulary is not cut: 64 rows of 262,144 words."""
@@ -105,7 +97,7 @@ def final_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class Head:
     """A head that can be taken apart: one matrix, an optional bias, a scaling."""
 
     weight: Tensor
@@ -119,14 +111,14 @@ class _Head:
 
     def blocks(self, rows: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(first word, weights [W, H], logits [R, W] float32) of each block of the vocabulary."""
-        words = max(_LEAST_WORDS, _BLOCK_LOGITS // len(rows))
+        words = max(LEAST_WORDS, _BLOCK_LOGITS // len(rows))
         for first in range(0, len(self.weight), words):
             block = self.words(slice(first, first + words))
             yield first, block.weight, block.logits(rows)
 
-    def words(self, which: slice) -> _Head:
+    def words(self, which: slice) -> Head:
         """The head of some of the vocabulary."""
-        return _Head(
+        return Head(
             self.weight[which], None if self.bias is None else self.bias[which], self.scaling
         )
 
@@ -140,12 +132,12 @@ class _Head:
         return self.scaling.logits(functional.linear(rows, self.weight, self.bias).float())
 
 
-def _plain_head(model: PreTrainedModel) -> _Head | None:
+def plain_head(model: PreTrainedModel) -> Head | None:
     """The head taken apart; None where an adapter sits on it, or it is no plain linear layer."""
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if type(head) is not nn.Linear:
         return None
-    return _Head(head.weight, head.bias, scaling(model))
+    return Head(head.weight, head.bias, scaling(model))
 
 
 def token_logprobs(
@@ -161,10 +153,10 @@ def token_logprobs(
     Returns:
         [M] float32, nats; and [M] bool, whether no other token is more probable.
     """
-    head = _plain_head(model)
+    head = plain_head(model)
     picked = torch.empty(len(at), dtype=torch.float32, device=hidden.device)
     greedy = torch.empty(len(at), dtype=torch.bool, device=hidden.device)
-    rows_at_once = _BLOCK_ROWS if head is not None else block_rows(model)
+    rows_at_once = BLOCK_ROWS if head is not None else block_rows(model)
     for start in range(0, len(hidden), rows_at_once):
         rows = hidden[start : start + rows_at_once]
         wanted = ((at >= start) & (at < start + len(rows))).nonzero().squeeze(1)
@@ -173,7 +165,7 @@ def token_logprobs(
             logits = final_logits(model, rows)
             highest, total, found = logits.amax(-1), logits.logsumexp(-1), logits[row, token]
         else:
-            highest, total, found = _streamed(head, rows, row, token)
+            highest, total, found = streamed(head, rows, row, token)
         picked[wanted] = found - total[row]
         greedy[wanted] = found >= highest[row]
     return picked, greedy
@@ -191,7 +183,7 @@ def best_tokens(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     Raises:
         ModelError: a logit that decides is infinite or no number.
     """
-    head = _plain_head(model)
+    head = plain_head(model)
     if head is None:
         best, tokens = final_logits(model, hidden).max(-1)
         check_finite(best)
@@ -227,7 +219,7 @@ def drawn_tokens(
         ModelError: a logit that decides is infinite or no number.
     """
     tokens = torch.empty(len(hidden), dtype=torch.int64, device=hidden.device)
-    for block in _blocks(len(hidden), max(1, block_rows(model) // _DRAWING)):
+    for block in blocks(len(hidden), max(1, block_rows(model) // _DRAWING)):
         logits = final_logits(model, hidden[block])
         check_finite(logits.amax(-1))
         scaled = logits.double() / temperatures[block, None]
@@ -255,16 +247,14 @@ def check_finite(values: Tensor) -> None:
         )
 
 
-def _streamed(
-    head: _Head, rows: Tensor, at: Tensor, tokens: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def streamed(head: Head, rows: Tensor, at: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each row's logits the highest and the log of the summed exponentials, both [R]; and the
     logits (at, tokens) [M]."""
     highest = rows.new_full((len(rows),), -torch.inf, dtype=torch.float32)
     total = highest.clone()
     found = torch.empty(len(at), dtype=torch.float32, device=rows.device)
     for first, weight, logits in head.blocks(rows):
-        found = _gathered(found, logits, at, tokens - first, len(weight))
+        found = gathered(found, logits, at, tokens - first, len(weight))
         peak = logits.amax(-1)
         highest = torch.maximum(highest, peak)
         if bool((peak - logits[:, 0] <= _FAR).all()):
@@ -278,7 +268,7 @@ def _streamed(
     return highest, torch.maximum(total, highest), found
 
 
-def _gathered(found: Tensor, logits: Tensor, at: Tensor, words: Tensor, count: int) -> Tensor:
+def gathered(found: Tensor, logits: Tensor, at: Tensor, words: Tensor, count: int) -> Tensor:
     """`found` with the logits of the `words` that lie in a block of `count`."""
     inside = (words >= 0) & (words < count)
     return torch.where(inside, logits[at, words.clamp(0, count - 1)], found)
@@ -315,211 +305,5 @@ def check_head(model: PreTrainedModel) -> None:
         )
 
 
-def answer_loss(
-    model: PreTrainedModel, hidden: Tensor, labels: Tensor, num_items: int | Tensor | None = None
-) -> Tensor:
-    """Cross-entropy of each label given the tokens before it, in nats, in float32.
-
-    Only positions whose next token has a label go through the head, in blocks of rows and
-    vocabulary, so the full logits are never alive. Under a frozen head the gradient of the hidden
-    states is computed with the loss; a trained head computes its blocks again in the backward pass,
-    and so does one with an adapter, in blocks of rows over the whole vocabulary.
-
-    Args:
-        hidden: [B, T, H], the body's last hidden state.
-        labels: [B, T], token ids; `IGNORED` where there is no loss. Position t is predicted
-            from hidden state t - 1, the shift happens here.
-        num_items: what the sum is divided by, for gradient accumulation over several batches
-            (transformers' `num_items_in_batch`); None for the labels of this batch.
-
-    Returns:
-        The mean (or sum / num_items), a scalar; 0 where nothing is labelled.
-    """
-    targets = labels[:, 1:].reshape(-1)
-    kept = (targets != IGNORED).nonzero().squeeze(1)
-    targets = targets[kept]
-    rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])[kept]
-    head = _plain_head(model)
-    total: Tensor
-    if not torch.is_grad_enabled():
-        every = torch.arange(len(rows), device=rows.device)
-        total = -token_logprobs(model, rows, every, targets)[0].sum()
-    elif head is not None and head.is_trained:
-        head = _as_computed(head)
-        total = _TrainedHeadLoss.apply(  # type: ignore[no-untyped-call]
-            rows, head.weight, head.bias, targets, head.scaling
-        )
-    elif head is not None:
-        total = _FrozenHeadLoss.apply(rows, targets, head)  # type: ignore[no-untyped-call]
-    else:
-        total = hidden.new_zeros((), dtype=torch.float32) + 0.0 * hidden[:0].sum()
-        for block in _blocks(len(targets), block_rows(model)):
-            total = total + checkpoint(
-                _block_loss, model, rows[block], targets[block], use_reentrant=False
-            )
-    return total / (max(1, len(targets)) if num_items is None else num_items)
-
-
-def _as_computed(head: _Head) -> _Head:
-    """The head in the precision that autocast computes in, where it is on.
-
-    The backward pass runs outside of it and must find the logits of the forward pass again.
-    """
-    kind = head.weight.device.type
-    if not torch.is_autocast_enabled(kind):
-        return head
-    dtype = torch.get_autocast_dtype(kind)
-    bias = None if head.bias is None else head.bias.to(dtype)
-    return _Head(head.weight.to(dtype), bias, head.scaling)
-
-
-class _FrozenHeadLoss(torch.autograd.Function):
-    """Summed cross-entropy through a head without gradients of its own: [N, H], [N] -> scalar.
-
-    What follows the loss only scales it, so the gradient is computed at once: the weighted mean of
-    the head's rows under the softmax, minus the row of the label. The mean is built up over blocks
-    of the vocabulary as in FlashAttention (Dao et al. 2022), relative to the sum so far, with no
-    more logits than fit the cache.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, targets: Tensor, head: _Head) -> Tensor:
-        loss = rows.new_zeros((), dtype=torch.float32)
-        gradient = torch.empty_like(rows)
-        rows = rows.to(head.weight.dtype)
-        for block in _even_blocks(len(rows), _BLOCK_ROWS):
-            losses, gradient[block] = _losses(head, rows[block], targets[block])
-            loss += losses.sum()
-        ctx.save_for_backward(gradient)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        # In float32: a factor such as 1/183 rounded to bfloat16 would scale the whole step.
-        return (gradient.float() * outer[0]).to(gradient.dtype), None, None
-
-
-def _losses(head: _Head, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each row [R] and its gradient by the row [R, H], both float32."""
-    every = torch.arange(len(rows), device=rows.device)
-    found = head.logits_of(rows, targets)
-    # What the logits are taken relative to: the log of their sum so far, which no later one
-    # passes, so that a share is at least a word's probability. The sum will hold the label.
-    reference, total = found, torch.zeros_like(found)
-    mean = torch.zeros_like(rows, dtype=torch.float32)
-    for first, weight, logits in head.blocks(rows):
-        found = _gathered(found, logits, every, targets - first, len(weight))
-        higher = torch.maximum(reference + total.log().clamp(min=0), logits.amax(-1))
-        kept = (reference - higher).exp()
-        shares = (logits - higher[:, None]).exp_()
-        total = total * kept + shares.sum(-1)
-        slope = head.scaling.slope(logits)
-        weighed = shares if isinstance(slope, float) and slope == 1.0 else shares.mul_(slope)
-        mean = mean.mul_(kept[:, None]).add_(_weighed_sum(weighed, weight))
-        reference = higher
-    label = head.weight[targets].float() * head.scaling.slope(found[:, None])
-    return reference + total.log() - found, mean / total[:, None] - label
-
-
-def _weighed_sum(shares: Tensor, weight: Tensor) -> Tensor:
-    """[R, W] x [W, H] -> [R, H], where on a CPU in bfloat16 most words are counted as their mean.
-
-    In bfloat16 each share is rounded by up to 2^-9 of itself. Words that have no more than
-    `_NEGLIGIBLE` of any row's probability have so little together that putting their mean row in
-    the place of each changes the gradient by a tenth of that rounding (docs/decisions/0019), and
-    nine words in ten are such. On a GPU the product is cheaper than finding them.
-    """
-    if weight.dtype == torch.float32 or weight.device.type != "cpu":
-        return shares.to(weight.dtype) @ weight
-    words = (shares.amax(0) > _NEGLIGIBLE).nonzero().squeeze(1)
-    if len(words) > _MOST_WORDS * len(weight):
-        return shares.to(weight.dtype) @ weight
-    counted = shares[:, words]
-    rest = shares.sum(-1) - counted.sum(-1)
-    weights = weight[words]
-    others = (weight.sum(0, dtype=torch.float32) - weights.sum(0, dtype=torch.float32)) / (
-        len(weight) - len(words)
-    )
-    return (counted.to(weight.dtype) @ weights).float().add_(rest[:, None] * others)
-
-
-class _TrainedHeadLoss(torch.autograd.Function):
-    """Summed cross-entropy through a head that is trained: rows [N, H], weight [V, H], bias [V].
-
-    Its weights' gradient needs the finished softmax, so the logits are computed twice: for the sum
-    of their exponentials, and block by block again in the backward pass.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        rows: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        scaling: Scaling,
-    ) -> Tensor:
-        head = _Head(weight, bias, scaling)
-        totals = rows.new_empty(len(rows), dtype=torch.float32)
-        loss = rows.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            part = rows[block].to(weight.dtype)
-            every = torch.arange(len(part), device=rows.device)
-            _, totals[block], found = _streamed(head, part, every, targets[block])
-            loss += (totals[block] - found).sum()
-        ctx.save_for_backward(rows, weight, bias, targets, totals)
-        ctx.scaling = scaling
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight, bias, targets, totals = ctx.saved_tensors
-        rows_gradient = torch.zeros_like(rows, dtype=torch.float32)
-        weight_gradient = torch.empty_like(weight)
-        bias_gradient = None if bias is None else torch.empty_like(bias)
-        for first in range(0, len(weight), _LEAST_WORDS):
-            words = slice(first, first + _LEAST_WORDS)
-            head = _Head(weight, bias, ctx.scaling).words(words)
-            of_weight = torch.zeros_like(head.weight, dtype=torch.float32)
-            of_bias = torch.zeros_like(of_weight[:, 0])
-            for start in range(0, len(rows), _BLOCK_ROWS):
-                block = slice(start, start + _BLOCK_ROWS)
-                part = rows[block].to(weight.dtype)
-                errors = _errors(head, part, totals[block], targets[block] - first) * outer[0]
-                of_bias += errors.sum(0)
-                errors = errors.to(weight.dtype)
-                of_weight += errors.T @ part
-                rows_gradient[block] += errors @ head.weight
-            weight_gradient[words] = of_weight
-            if bias_gradient is not None:
-                bias_gradient[words] = of_bias
-        return rows_gradient.to(rows.dtype), weight_gradient, bias_gradient, None, None
-
-
-def _errors(head: _Head, rows: Tensor, totals: Tensor, targets: Tensor) -> Tensor:
-    """Derivative of the cross-entropy by the products of a block of words: [R, W] float32.
-
-    Args:
-        totals: [R], log of the summed exponentials of each row's logits, over all words.
-        targets: [R], the label's place in the block; none where it lies outside.
-    """
-    logits = head.logits(rows)
-    errors = (logits - totals[:, None]).exp_()
-    inside = ((targets >= 0) & (targets < len(head.weight))).nonzero().squeeze(1)
-    errors[inside, targets[inside]] -= 1.0
-    return errors * head.scaling.slope(logits)
-
-
-def _blocks(count: int, step: int) -> Iterator[slice]:
+def blocks(count: int, step: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, count, step))
-
-
-def _even_blocks(count: int, most: int) -> Iterator[slice]:
-    """As few blocks as possible, of like size: a rest of a few rows reads all weights as well."""
-    return _blocks(count, -(-count // -(-count // most))) if count else iter(())
-
-
-def _block_loss(model: PreTrainedModel, rows: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(final_logits(model, rows), targets, reduction="sum")
