@@ -359,15 +359,16 @@ def released(tmp_path_factory: pytest.TempPathFactory, release_files: Path) -> P
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("bits", "dtype", "asked"),
+    ("name", "bits", "dtype", "asked"),
     [
-        (32, "float32", [("xcopa_it", 0), ("xcopa_it_shots", 2), ("xquad_es", 0)]),
-        (16, "bfloat16", [("xcopa_it", 0)]),
+        ("gemma-3-270m", 32, "float32", [("xcopa_it", 0), ("xquad_es", 0)]),
+        ("smollm2-135m", 16, "bfloat16", [("xcopa_it", 0), ("xcopa_it_shots", 2)]),
     ],
 )
 def test_a_real_model_has_one_accuracy_by_three_ways(
     released: Path,
     tmp_path: Path,
+    name: str,
     bits: int,
     dtype: str,
     asked: list[tuple[str, int]],
@@ -385,12 +386,12 @@ def test_a_real_model_has_one_accuracy_by_three_ways(
     evaluate = {"eval_bits": [bits], "lm_eval_include": [str(released)], "task": tasks}
     study = {
         "name": "foreign",
-        "base": {"models": ["demo:gemma-3-270m"]},
+        "base": {"models": [f"demo:{name}"]},
         "evaluate": evaluate,
     }
     _, plan, store = swept(study, tmp_path / "out")
-    ours = MapleLM("demo:gemma-3-270m", bits=bits)
-    theirs = HFLM(resolve("demo:gemma-3-270m").path, dtype=dtype, batch_size=4, device="cpu")
+    ours = MapleLM(f"demo:{name}", bits=bits)
+    theirs = HFLM(resolve(f"demo:{name}").path, dtype=dtype, batch_size=4, device="cpu")
     for task, n_shot in asked:
         one, other = (
             correct(evaluated(model, released, [task], n_shot)["samples"][task])
