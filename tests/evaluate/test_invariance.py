@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from maple.errors import ModelError
-from maple.evaluate.invariance import SAMPLE, compare, measure
+from maple.evaluate.invariance import SAMPLE, WRITTEN, compare, measure
 from maple.evaluate.responses import alone, together
 from maple.models.scripted import ScriptedModel
 from maple.records import ChoiceRequest, ChoiceResponse, GenerateRequest, GenerateResponse, Noise
@@ -51,8 +51,8 @@ def test_differences_are_per_token_and_within_the_tolerance_of_the_bits() -> Non
 def test_what_was_generated_is_scored_alone_and_together() -> None:
     asked = [GenerateRequest("", f"item {n}", (), 5) for n in range(20)]
     model = Company(0.0)
-    assert measure(model, None, asked, bits=16) == Noise(16, 0.0, 0)
-    assert model.calls == [*[1] * 16, 16]
+    assert measure(model, None, asked, bits=16) == Noise(WRITTEN, 0.0, 0)
+    assert model.calls == [*[1] * 4, 4]
 
     with pytest.raises(ModelError, match="batching moves log-probabilities"):
         measure(Company(99.0), None, asked, bits=16)

@@ -57,7 +57,7 @@ def test_noise_is_recorded_and_reported(tmp_path: Path) -> None:
     for name, cell in plan.grid.evals.items():
         record = store.eval_record(name, cell)
         assert record is not None
-        assert record.noise == Noise(16, 0.0, 0)
+        assert record.noise == Noise(4 if cell.task == "xquad" else 16, 0.0, 0)
     page = build(store).read_text()
     assert "4 bits: 0 of 16 answers change, log-probabilities by up to 0 nats a token; 16" in page
 
@@ -76,7 +76,7 @@ def test_deterministic_cells_are_others_and_ask_alone(
 
     monkeypatch.setattr(ScriptedModel, "choice_logprobs", counted)
     _, plan, _ = swept(content(), tmp_path / "batched")
-    assert set(calls) == {1, 16}
+    assert set(calls) == {1, 4, 16}
     calls.clear()
     study = content()
     study["evaluate"]["deterministic"] = True

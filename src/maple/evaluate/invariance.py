@@ -9,10 +9,19 @@ from pathlib import Path
 from maple.errors import ModelError
 from maple.evaluate.responses import Request, Response, alone, together
 from maple.protocols import LanguageModel
-from maple.records import ChoiceRequest, ChoiceResponse, GenerateResponse, Noise
+from maple.records import (
+    ChoiceRequest,
+    ChoiceResponse,
+    GenerateRequest,
+    GenerateResponse,
+    Noise,
+)
 
 SAMPLE = 16
-"""Items that are asked both alone and together."""
+"""Items whose choices are asked both alone and together."""
+
+WRITTEN = 4
+"""Items that write both alone and together: alone, each token is a pass over all weights."""
 
 TOLERANCE = {32: 1e-3, 16: 1.0, 8: 4.0, 4: 1.0}
 """Largest difference, in nats per answer token, that rounding explains, by bits of the base.
@@ -31,13 +40,14 @@ def measure(
     Args:
         model: the loaded base.
         adapter: PEFT folder; None for the untuned base.
-        requests: of one kind; at most `SAMPLE` are asked.
+        requests: of one kind; at most `SAMPLE`, or `WRITTEN`, are asked.
         bits: of the base.
 
     Raises:
         ModelError: log-probabilities differ by more than rounding explains.
     """
-    sample = requests[:SAMPLE]
+    writes = any(isinstance(request, GenerateRequest) for request in requests)
+    sample = requests[: WRITTEN if writes else SAMPLE]
     one, other = alone(model, adapter, sample), together(model, adapter, sample)
     noise = compare(one, other)
     written = _written(sample, one)
