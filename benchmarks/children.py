@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
+
+from maple.sweep.executors import environment
 
 
 def child(script: str, **job: Any) -> dict[str, Any]:
     """What `script --child JOB` prints as the last line of its output; the end where it fails."""
     done = subprocess.run(
         [sys.executable, script, "--child", json.dumps(job, default=str)],
-        env={"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", **os.environ},
+        env={**environment(), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -143,6 +143,7 @@ def peer(job: dict[str, Any]) -> dict[str, Any]:
 
     from maple.finetune.encoding import encode
     from maple.finetune.order import epoch_order
+    from maple.models.allocation import make_resident
     from maple.provenance import Meter
 
     class Steps(TrainerCallback):  # type: ignore[misc]
@@ -171,6 +172,7 @@ def peer(job: dict[str, Any]) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(
         path, dtype=dtype, quantization_config=quantisation if job["bits"] == 4 else None
     )
+    make_resident(model.parameters())
     settings = job["settings"]
     steps_seen = Steps()
     meter, clock = Meter(), Clock()

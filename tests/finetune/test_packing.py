@@ -6,6 +6,7 @@ from tiny_finetune import PAIRS, make_model, make_tokenizer
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
 from maple.errors import ModelError
+from maple.finetune import packing
 from maple.finetune.encoding import EncodedRow, encode
 from maple.finetune.packing import pack, packed
 from maple.models.head import body
@@ -42,8 +43,12 @@ def states(model: PreTrainedModel, *rows: EncodedRow) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "mistral", "gemma2"])
-def test_a_row_in_a_pack_is_what_it_is_alone_without_our_attention(family: str) -> None:
-    """Rows longer and shorter than the windows of 8 tokens."""
+@pytest.mark.parametrize("short", [True, False])
+def test_a_row_in_a_pack_is_what_it_is_alone_without_our_attention(
+    family: str, monkeypatch: pytest.MonkeyPatch, *, short: bool
+) -> None:
+    """Rows longer and shorter than the windows of 8 tokens, by either kernel."""
+    monkeypatch.setattr(packing, "is_short", lambda *_: short)
     model = squashed() if family == "gemma2" else make_model(family)
     short = EncodedRow((1, 9, 40, 7), (-100, -100, 40, 7))
     rows = [*encode(make_tokenizer(), PAIRS, 128).rows, short]

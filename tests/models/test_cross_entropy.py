@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -124,16 +126,17 @@ def test_words_that_count_as_their_mean_change_less_than_rounding(
     single = found(torch.float32)
     torch.testing.assert_close(single[0], losses, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(single[1], exact, rtol=1e-4, atol=1e-4)
-    picked: list[float] = []
+    left_out: list[float] = []
     plain = cross_entropy._weighed_sum
 
-    def watched(shares: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-        picked.append(float((shares.amax(0) > cross_entropy._NEGLIGIBLE).float().mean()))
-        return plain(shares, part)
+    def watched(*args: Any) -> tuple[torch.Tensor, torch.Tensor | float]:
+        part, rest = plain(*args)
+        left_out.append(float(torch.as_tensor(rest).max()))
+        return part, rest
 
     monkeypatch.setattr(cross_entropy, "_weighed_sum", watched)
     filtered = found(torch.bfloat16)
-    assert min(picked) < cross_entropy._MOST_WORDS  # some blocks leave words out
+    assert 0.0 < max(left_out) < 0.01  # some blocks leave words out, though hardly a probability
     monkeypatch.setattr(cross_entropy, "_NEGLIGIBLE", 0.0)
     rounded = found(torch.bfloat16)
     assert torch.equal(filtered[0], rounded[0])

@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from maple.errors import ModelError
+from maple.finetune.attention import attend, is_short
 from maple.finetune.encoding import EncodedRow
 from maple.models import products
 from maple.models.attention import attention_kinds
@@ -29,6 +30,10 @@ from maple.models.head import IGNORED, body, check_finite, text_config
 
 _TOLERANCE = 0.1
 """Of the largest state: far above the rounding of any precision, far below another row's words."""
+
+
+_BESIDES = ("dropout", "softcap", "position_bias", "s_aux")
+"""What some families do in attention, by transformers' names, that `attend` does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +155,31 @@ def _attend(
         layout: of the pack.
         sliding_window: latest tokens seen, the token itself included; None for all.
     """
-    if plain == "eager":
-        attend = sys.modules[type(module).__module__].eager_attention_forward
-    else:
-        attend = ALL_ATTENTION_FUNCTIONS[plain]
     is_cut = sliding_window is not None and layout.longest > sliding_window
     with _as_is_fast([layout.below(part) for part in (query, key, value)]) as states:
-        # Without a mask the other kernels hide what comes later by themselves.
-        needs_mask = plain == "eager" or is_cut
+        # Without a mask the kernels hide what comes later by themselves.
+        is_plain = (
+            plain == "sdpa"
+            and query.device.type == "cpu"
+            and is_short(*states[0].shape[:3])
+            and not any(settings.get(name) for name in _BESIDES)
+        )
+        needs_mask = plain == "eager" or is_cut or is_plain
         mask = _mask(layout.longest, sliding_window, states[0]) if needs_mask else None
-        attended, _ = attend(module, *states, mask, sliding_window=sliding_window, **settings)
+        if is_plain and mask is not None:
+            attended = attend(states[0], states[1], states[2], mask, settings["scaling"])
+        else:
+            kernel = _kernel(plain, module)
+            attended, _ = kernel(module, *states, mask, sliding_window=sliding_window, **settings)
     return layout.beside(attended.to(query.dtype)), None
+
+
+def _kernel(plain: str, module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    if plain == "eager":
+        found = sys.modules[type(module).__module__].eager_attention_forward
+    else:
+        found = ALL_ATTENTION_FUNCTIONS[plain]
+    return cast(Callable[..., tuple[Tensor, Tensor | None]], found)
 
 
 @contextlib.contextmanager

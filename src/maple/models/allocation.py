@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
+
+from torch import Tensor
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt, from malloc.h."""
+
+_PAGE = 4096
+"""Bytes of a page of memory; larger ones exist, smaller ones do not."""
 
 _LARGEST = 32 * 2**20
 """Largest block that glibc lets come from its heap."""
@@ -25,3 +31,14 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
         libc.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def make_resident(tensors: Iterable[Tensor]) -> None:
+    """Read a value of every page of tensors on the CPU.
+
+    Weights in a file's own type are mapped, not read: without this the first batches wait for them,
+    and they count as memory that those took.
+    """
+    for tensor in tensors:
+        if tensor.device.type == "cpu":
+            tensor.detach().flatten()[:: _PAGE // tensor.element_size()].sum()

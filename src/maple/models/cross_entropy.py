@@ -36,6 +36,15 @@ _NEGLIGIBLE = 2.0**-16
 _MOST_WORDS = 0.5
 """Share of the words of a block beyond which picking them out costs more than it saves."""
 
+_BLOCK_WORDS = 8192
+"""Words of a block: 8 MiB of float32 logits for `BLOCK_ROWS` rows."""
+
+_PICKED_AT_ONCE = 256
+"""Picked words are a multiple of this, for few shapes of products."""
+
+_SAMPLED_WORDS = 4096
+"""Rows of a head whose mean stands for that of all: their spread adds nothing that can be seen."""
+
 
 def answer_loss(
     model: PreTrainedModel, hidden: Tensor, labels: Tensor, num_items: int | Tensor | None = None
@@ -126,44 +135,60 @@ def _losses(head: Head, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each row [R] and its gradient by the row [R, H], both float32."""
     every = torch.arange(len(rows), device=rows.device)
     found = head.logits_of(rows, targets)
-    # What the logits are taken relative to: the log of their sum so far, which no later one
-    # passes, so that a share is at least a word's probability. The sum will hold the label.
-    reference, total = found, torch.zeros_like(found)
+    total = torch.full_like(found, -torch.inf)
     mean = torch.zeros_like(rows, dtype=torch.float32)
-    for first, weight, logits in head.blocks(rows):
-        found = gathered(found, logits, every, targets - first, len(weight))
-        higher = torch.maximum(reference + total.log().clamp(min=0), logits.amax(-1))
-        kept = (reference - higher).exp()
-        shares = (logits - higher[:, None]).exp_()
-        total = total * kept + shares.sum(-1)
+    left = torch.zeros_like(found)
+    picks = rows.device.type == "cpu" and head.weight.dtype != torch.float32
+    # Blocks of one size: oneDNN compiles a product for each shape that it has not seen.
+    for first in range(0, len(head.weight), _BLOCK_WORDS):
+        block = head.words(slice(first, first + _BLOCK_WORDS))
+        logits = block.logits(rows)
+        found = gathered(found, logits, every, targets - first, len(block.weight))
+        shares = logits.softmax(-1)
+        # The highest logit and its share tell what the block's exponentials add up to.
+        own = logits.amax(-1) - shares.amax(-1).log()
+        grown = torch.logaddexp(total, own)
+        share, kept = (own - grown).exp(), (total - grown).exp()
+        total = grown
+        shares.mul_(share[:, None])
         slope = head.scaling.slope(logits)
-        weighed = shares if isinstance(slope, float) and slope == 1.0 else shares.mul_(slope)
-        mean = mean.mul_(kept[:, None]).add_(_weighed_sum(weighed, weight))
-        reference = higher
+        weighed = shares if isinstance(slope, float) and slope == 1.0 else shares * slope
+        part, rest = _weighed_sum(weighed, shares, block.weight, picks)
+        mean = mean.mul_(kept[:, None]).add_(part)
+        left = left * kept + rest
+    mean.addcmul_(left[:, None], _mean_row(head.weight))
     label = head.weight[targets].float() * head.scaling.slope(found[:, None])
-    return reference + total.log() - found, mean / total[:, None] - label
+    return total - found, mean.sub_(label)
 
 
-def _weighed_sum(shares: Tensor, weight: Tensor) -> Tensor:
-    """[R, W] x [W, H] -> [R, H], where on a CPU in bfloat16 most words are counted as their mean.
+def _weighed_sum(
+    weighed: Tensor, shares: Tensor, weight: Tensor, picks: bool
+) -> tuple[Tensor, Tensor | float]:
+    """Weighed [R, W] x weight [W, H] -> [R, H], and what of the weights [R] is left out.
 
-    In bfloat16 each share is rounded by up to 2^-9 of itself. Words that have no more than
-    `_NEGLIGIBLE` of any row's probability have so little together that putting their mean row in
-    the place of each changes the gradient by a tenth of that rounding (docs/decisions/0019), and
-    nine words in ten are such. On a GPU the product is cheaper than finding them.
+    With `picks` words that have no more than `_NEGLIGIBLE` of any row's probability are left out,
+    nine in ten, to be counted as a mean row of the head. In bfloat16 each share is rounded by up to
+    2^-9 of itself; this changes the gradient by a tenth as much (docs/decisions/0019).
+
+    Args:
+        weighed: shares times the derivative of the logits.
+        shares: [R, W] float32, probabilities.
     """
-    if weight.dtype == torch.float32 or weight.device.type != "cpu":
-        return shares.to(weight.dtype) @ weight
-    words = (shares.amax(0) > _NEGLIGIBLE).nonzero().squeeze(1)
-    if len(words) > _MOST_WORDS * len(weight):
-        return shares.to(weight.dtype) @ weight
-    counted = shares[:, words]
-    rest = shares.sum(-1) - counted.sum(-1)
-    weights = weight[words]
-    others = (weight.sum(0, dtype=torch.float32) - weights.sum(0, dtype=torch.float32)) / (
-        len(weight) - len(words)
-    )
-    return (counted.to(weight.dtype) @ weights).float().add_(rest[:, None] * others)
+    if picks:
+        highest = shares.amax(0)
+        count = int((highest > _NEGLIGIBLE).sum())
+        count = max(1, -(-count // _PICKED_AT_ONCE)) * _PICKED_AT_ONCE
+        if count < _MOST_WORDS * len(weight):
+            words = highest.topk(count, sorted=False).indices
+            picked = weighed.index_select(1, words)
+            part = picked.to(weight.dtype) @ weight.index_select(0, words)
+            return part, weighed.sum(-1) - picked.sum(-1)
+    return weighed.to(weight.dtype) @ weight, 0.0
+
+
+def _mean_row(weight: Tensor) -> Tensor:
+    """About the mean of a head's rows [V, H] -> [H] float32, from `_SAMPLED_WORDS` of them."""
+    return weight[:: max(1, len(weight) // _SAMPLED_WORDS)].float().mean(0)
 
 
 class _TrainedHeadLoss(torch.autograd.Function):

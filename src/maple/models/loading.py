@@ -22,7 +22,7 @@ from transformers import (
 
 from maple.errors import ModelError
 from maple.models import products
-from maple.models.allocation import keep_freed_memory
+from maple.models.allocation import keep_freed_memory, make_resident
 from maple.models.encoding import load_tokenizer
 from maple.models.files import read_json
 from maple.records import BaseModel
@@ -97,6 +97,7 @@ def load(base: BaseModel, bits: int) -> Loaded:
     _check_report(base, loaded[1])
     _prepare_quantised(model)
     model.requires_grad_(requires_grad=False)
+    make_resident(model.parameters())
     model.eval()  # type: ignore[no-untyped-call]
     return Loaded(base, model, tokenizer, bits, compute_dtype)
 

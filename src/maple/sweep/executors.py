@@ -19,6 +19,22 @@ from maple.store import files
 UNIT = TypeAdapter(Unit)
 _LOG_TAIL_BYTES = 4_000
 
+_WAITING = {"GOMP_SPINCOUNT": "5000"}
+"""OpenMP's threads wait for each other in a loop of some 50 microseconds, then asleep. Never to
+sleep costs a factor of three where cores are shared, always to sleep a fifth where they are not
+(docs/log.md)."""
+
+_PRODUCTS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+"""oneDNN compiles a product for each shape and keeps 1,024 of them, 0.6 MB each. No two packs of
+rows have one shape, so few are used again; those of one layer are some 40."""
+
+
+def environment() -> dict[str, str]:
+    """This process's environment and what a process that computes wants; the user's own settings
+    win."""
+    waiting = {} if "OMP_WAIT_POLICY" in os.environ else _WAITING
+    return {**waiting, **_PRODUCTS, **os.environ}
+
 
 class LocalExecutor:
     """One child process after the other on this machine.
@@ -56,9 +72,7 @@ def _run(unit: Path, stderr: IO[bytes], on_event: Callable[[Mapping[str, object]
         stderr=stderr,
         # Ctrl-C reaches only us; we end the child in an orderly way.
         start_new_session=True,
-        # Threads that spin while they wait cost little on an idle machine and a factor of three on
-        # a shared one (docs/log.md). The user's own setting wins.
-        env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+        env=environment(),
     )
     try:
         if child.stdout is None:
