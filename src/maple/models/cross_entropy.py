@@ -42,7 +42,7 @@ _BLOCK_WORDS = 8192
 _PICKED_AT_ONCE = 256
 """Picked words are a multiple of this, for few shapes of products."""
 
-_SAMPLED_WORDS = 4096
+_SAMPLED_WORDS = 2048
 """Rows of a head whose mean stands for that of all: their spread adds nothing that can be seen."""
 
 
@@ -118,8 +118,9 @@ class _FrozenHeadLoss(torch.autograd.Function):
         loss = rows.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(rows)
         rows = rows.to(head.weight.dtype)
+        mean_row = _mean_row(head.weight)
         for block in _even_blocks(len(rows), BLOCK_ROWS):
-            losses, gradient[block] = _losses(head, rows[block], targets[block])
+            losses, gradient[block] = _losses(head, mean_row, rows[block], targets[block])
             loss += losses.sum()
         ctx.save_for_backward(gradient)
         return loss
@@ -131,8 +132,12 @@ class _FrozenHeadLoss(torch.autograd.Function):
         return (gradient.float() * outer[0]).to(gradient.dtype), None, None
 
 
-def _losses(head: Head, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each row [R] and its gradient by the row [R, H], both float32."""
+def _losses(head: Head, mean_row: Tensor, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each row [R] and its gradient by the row [R, H], both float32.
+
+    Args:
+        mean_row: [H], about the mean of the head's rows.
+    """
     every = torch.arange(len(rows), device=rows.device)
     found = head.logits_of(rows, targets)
     total = torch.full_like(found, -torch.inf)
@@ -156,7 +161,7 @@ def _losses(head: Head, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         part, rest = _weighed_sum(weighed, shares, block.weight, picks)
         mean = mean.mul_(kept[:, None]).add_(part)
         left = left * kept + rest
-    mean.addcmul_(left[:, None], _mean_row(head.weight))
+    mean.addcmul_(left[:, None], mean_row)
     label = head.weight[targets].float() * head.scaling.slope(found[:, None])
     return total - found, mean.sub_(label)
 
