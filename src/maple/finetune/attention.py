@@ -60,9 +60,10 @@ class _Attention(torch.autograd.Function):
         # The query heads that share keys lie below each other.
         queries = query.reshape(-1, heads // key.shape[1] * tokens, width)
         keys, values = key.flatten(0, 1), value.flatten(0, 1)
-        scores = torch.bmm(queries, keys.transpose(1, 2)).float()
-        scores = scores.view(rows, heads, tokens, tokens).mul_(scaling).add_(mask)
-        shares = scores.softmax(-1).to(query.dtype).view(*queries.shape[:2], tokens)
+        hidden = mask[0, 0].to(query.dtype).repeat(heads // key.shape[1], 1)
+        shares = torch.baddbmm(hidden, queries, keys.transpose(1, 2), alpha=scaling)
+        # In place: a copy would be too large for the cache, and cut up the heap.
+        torch.softmax(shares, -1, out=shares)
         ctx.save_for_backward(queries, keys, values, shares)
         ctx.scaling, ctx.shapes = scaling, (query.shape, key.shape, value.shape)
         return torch.bmm(shares, values).view(rows, heads, tokens, -1)
