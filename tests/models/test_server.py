@@ -70,7 +70,13 @@ def generations() -> list[GenerateRequest]:
     ]
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        family if family == "llama" else pytest.param(family, marks=pytest.mark.full)
+        for family in tiny.FAMILIES
+    ],
+)
 def test_answers_equal_the_built_in_engines(
     families: dict[str, Loaded], engines: dict[str, TransformersModel], family: str
 ) -> None:
@@ -131,6 +137,7 @@ def state_url(model: ServerModel) -> str:
     return str(model._api._client.base_url)
 
 
+@pytest.mark.full
 def test_proof_says_what_can_be_seen(
     gemma: Loaded, model: ServerModel, url: str, state: TinyServer, tmp_path: Path, adapter: Path
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_study_on_a_server_gives_the_built_in_engines_answers(
     assert (again.done, again.failed) == ([], {})
 
 
+@pytest.mark.full
 def test_cells_wait_for_their_server(
     folder: Path, url: str, state: TinyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_cells_wait_for_their_server(
     assert sorted(resumed.done) == sorted(plan.grid.evals)
 
 
+@pytest.mark.full
 def test_what_is_left_out_does_not_depend_on_how_a_server_was_started(tmp_path: Path) -> None:
     room = {"max_position_embeddings": 760}
     folder = tiny.saved(tmp_path / "tiny", "gemma3", **room)

@@ -62,6 +62,7 @@ def test_noise_is_recorded_and_reported(tmp_path: Path) -> None:
     assert "4 bits: 0 of 16 answers change, log-probabilities by up to 0 nats a token; 16" in page
 
 
+@pytest.mark.full
 def test_deterministic_cells_are_others_and_ask_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +303,7 @@ def test_a_failed_adapter_fails_its_evaluations_visibly(tmp_path: Path) -> None:
     assert set(again.done) == {victim} | dependent
 
 
+@pytest.mark.full
 def test_a_failed_extension_keeps_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,6 +339,7 @@ def test_a_failed_extension_keeps_what_was_there(
     assert (record.status, record.n) == ("done", 12)
 
 
+@pytest.mark.full
 def test_two_names_of_one_prompt_are_one_cell_in_two_tables(tmp_path: Path) -> None:
     study = content(subsets=["eng_Latn", "zho_Hans"], train_bits=[4])
     tasks = study["evaluate"]["task"]

@@ -61,6 +61,7 @@ def test_the_conformance_suite_covers_it_unedited(installed: dict[str, str]) -> 
     assert "12 passed" in done.stdout
 
 
+@pytest.mark.full
 def test_a_study_names_it_and_workers_know_it(installed: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(
         'name = "s"\n[base]\nmodels = ["scripted:hash"]\n[evaluate]\neval_bits = [16]\n'
