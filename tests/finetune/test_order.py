@@ -57,6 +57,11 @@ def test_packs_are_even() -> None:
     assert packs(range(12), [100] * 12, 1000) == [(0, 1, 2, 3, 4, 5), (6, 7, 8, 9, 10, 11)]
 
 
+def test_no_pack_is_a_rest() -> None:
+    """247 and 284 tokens, not 489 and 42."""
+    assert packs(range(3), [247, 242, 42], 512) == [(0,), (1, 2)]
+
+
 def test_a_row_that_is_too_long_is_a_pack_of_its_own() -> None:
     assert packs([0, 1, 2], [40, 900, 50], 100) == [(1,), (2, 0)]
 

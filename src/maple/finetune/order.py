@@ -68,15 +68,19 @@ def packs(rows: Sequence[int], lengths: Sequence[int], most_tokens: int) -> list
     ordered = sorted(rows, key=lambda row: (-lengths[row], row))
     total = sum(lengths[row] for row in ordered)
     # An even share: three packs of two thirds are as fast as two full ones and a rest, and smaller.
-    share = total / max(1, -(-total // most_tokens))
+    fewest = max(1, -(-total // most_tokens))
+    share = total / fewest
     found: list[list[int]] = []
     tokens = 0
     for row in ordered:
-        if not found or tokens + lengths[row] > most_tokens or tokens >= share:
+        length = lengths[row]
+        # Where the row would bring the pack further beyond its share than it is below.
+        is_enough = tokens + length / 2 > share and len(found) < fewest
+        if not found or tokens + length > most_tokens or is_enough:
             found.append([])
             tokens = 0
         found[-1].append(row)
-        tokens += lengths[row]
+        tokens += length
     return [tuple(pack) for pack in found]
 
 

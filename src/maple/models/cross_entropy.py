@@ -149,15 +149,14 @@ def _losses(head: Head, mean_row: Tensor, rows: Tensor, targets: Tensor) -> tupl
         block = head.words(slice(first, first + _BLOCK_WORDS))
         logits = block.logits(rows)
         found = gathered(found, logits, every, targets - first, len(block.weight))
-        highest, slope = logits.amax(-1), head.scaling.slope(logits)
-        # In place, for what is in the cache.
-        shares = torch.softmax(logits, -1, out=logits)
+        shares = logits.softmax(-1)
         # The highest logit and its share tell what the block's exponentials add up to.
-        own = highest - shares.amax(-1).log()
+        own = logits.amax(-1) - shares.amax(-1).log()
         grown = torch.logaddexp(total, own)
         share, kept = (own - grown).exp(), (total - grown).exp()
         total = grown
         shares.mul_(share[:, None])
+        slope = head.scaling.slope(logits)
         weighed = shares if isinstance(slope, float) and slope == 1.0 else shares * slope
         part, rest = _weighed_sum(weighed, shares, block.weight, picks)
         mean = mean.mul_(kept[:, None]).add_(part)
