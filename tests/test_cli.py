@@ -327,6 +327,13 @@ def test_arguments_are_checked_like_a_study(tmp_path: Path) -> None:
     assert "evaluate.task[0].translations: " in found
 
 
+def test_an_adapter_replaces_no_file_of_its_user(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    asked = ("finetune", "scripted:hash", "--source", "mini", "--languages", "en", "--out", ".")
+    assert "--out .: there are other files in it (README.md)" in refused(tmp_path, *asked)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
 def test_a_foreign_task_on_the_command_line(tmp_path: Path) -> None:
     # Its one subset is named by its language; dataset and prompt are its own.
     assert _section("lm_eval:x", ["it"], n_shot=0, prompt=None) == {

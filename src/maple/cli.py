@@ -237,6 +237,7 @@ def finetune(
         },
     }
     made, store = _without_file(content, data, out, None, None)
+    _check_free(store)
     _execute(made, store, _toml_note(content), as_json, report_after=False)
     (cell_id,) = (name for name, cell in made.grid.train.items() if cell.method != "none")
     lay_out(store, cell_id)
@@ -601,6 +602,17 @@ def _store(out: Path | None, study: Study) -> Store:
     from maple.store import Store
 
     return Store(out or Path("out") / study.name)
+
+
+def _check_free(store: Store) -> None:
+    """Raises StoreError where the files of an adapter could replace a user's own."""
+    if store.plan() is None and store.root.is_dir():
+        theirs = sorted(path.name for path in store.root.iterdir() if path.is_file())
+        if theirs:
+            raise StoreError(
+                f"--out {store.root}: there are other files in it ({', '.join(theirs[:3])})",
+                "name a new folder, or one that `maple finetune` made",
+            )
 
 
 def _existing(folder: Path) -> Store:

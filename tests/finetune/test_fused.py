@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,27 @@ def test_so_are_they_on_fewer_bits(bits: int, tmp_path: Path) -> None:
     assert found == pytest.approx(expected, rel=0.01)
     for name, slope in slopes.items():
         assert (ours[name] - slope).norm() < 0.05 * slope.norm(), name
+
+
+def test_inputs_wider_than_what_autocast_multiplies_in(tmp_path: Path) -> None:
+    """As behind a norm that autocast keeps in float32, which on a GPU is every LayerNorm."""
+    make_model().save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    base = BaseModel(CELL.base_name, CELL.base, CELL.tokenizer, None, str(tmp_path))
+    adapted = adapted_model(load(base, 16))
+    layer: Any = adapted.get_submodule("model.layers.0.self_attn.q_proj")
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for context in (contextlib.nullcontext(), fused(adapted)):
+        x = torch.randn(1, 5, 32, generator=generator.manual_seed(0)).requires_grad_()
+        with context, torch.autocast("cpu", torch.bfloat16):
+            out = layer(x)
+        out.float().square().sum().backward()
+        assert x.grad is not None
+        assert (out.dtype, x.grad.dtype) == (torch.bfloat16, torch.float32)
+        found.append((out.detach().float(), x.grad))
+    for plain, ours in zip(*found, strict=True):
+        assert (ours - plain).norm() < 0.02 * plain.norm()
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 import torch
 from tiny_finetune import PAIRS, make_model, make_tokenizer
@@ -50,8 +53,8 @@ def test_a_row_in_a_pack_is_what_it_is_alone_without_our_attention(
     """Rows longer and shorter than the windows of 8 tokens, by either kernel."""
     monkeypatch.setattr(packing, "is_short", lambda *_: short)
     model = squashed() if family == "gemma2" else make_model(family)
-    short = EncodedRow((1, 9, 40, 7), (-100, -100, 40, 7))
-    rows = [*encode(make_tokenizer(), PAIRS, 128).rows, short]
+    last = EncodedRow((1, 9, 40, 7), (-100, -100, 40, 7))
+    rows = [*encode(make_tokenizer(), PAIRS, 128).rows, last]
     assert max(len(row.input_ids) for row in rows) > 8
     with torch.no_grad():
         alone = torch.cat(
@@ -81,6 +84,26 @@ def test_rows_that_influence_each_other_are_refused(monkeypatch: pytest.MonkeyPa
     plain = mlp.forward
     monkeypatch.setattr(mlp, "forward", lambda x: plain(x) + x.roll(1, dims=1))
     with pytest.raises(ModelError, match="influence each other"), packed(model):
+        pass
+
+
+def test_a_family_that_attends_in_another_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that leaves out something of what it gives its attention function."""
+    plain = packing._attend
+
+    def other(*args: Any, **settings: Any) -> Any:
+        return plain(*args, **(settings | {"scaling": 40.0 * settings["scaling"]}))
+
+    monkeypatch.setattr(packing, "_attend", other)
+    with pytest.raises(ModelError, match="not known here"), packed(make_model()):
+        pass
+
+
+def test_a_mask_of_the_familys_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    decoder: Any = sys.modules[type(model).__module__]
+    monkeypatch.setattr(decoder, "create_causal_mask", lambda *_, **__: torch.zeros(1, 1, 1, 1))
+    with pytest.raises(ModelError, match="a mask of its own"), packed(model):
         pass
 
 

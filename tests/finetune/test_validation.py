@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_finetune import CELL, PAIRS, load_plain, make_loaded, make_model, padded, product, silent
 
 from maple.errors import DataError, ModelError
-from maple.finetune import loop
+from maple.finetune import loop, trainer
 from maple.finetune.encoding import encode
 from maple.finetune.steplog import StepLog
 from maple.finetune.trainer import train
@@ -189,6 +189,46 @@ def test_stopped_and_resumed_it_stops_early_at_the_same_step(
     assert again.best_step == whole.best_step
     assert again.held_out_after == whole.held_out_after
     assert product(tmp_path / "parts") == product(tmp_path / "whole")
+
+
+def test_killed_behind_its_last_step_it_does_not_train_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+    whole = rising(tmp_path / "whole")
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "put_weights", stop)
+        with pytest.raises(Stopped):
+            rising(tmp_path / "parts")
+    again = rising(tmp_path / "parts")
+    assert (again.steps, again.best_step) == (whole.steps, whole.best_step)
+    assert product(tmp_path / "parts") == product(tmp_path / "whole")
+
+
+def test_a_held_out_loss_that_is_no_number_ends_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = HeldOut.losses
+
+    def broken(self: HeldOut, *args: Any) -> dict[str, float]:
+        return plain(self, *args) | {"jpn_Jpan": float("nan")}
+
+    monkeypatch.setattr(HeldOut, "losses", broken)
+    with pytest.raises(ModelError, match="at step 0 of 6: the loss of rows held out in jpn_Jpan"):
+        trained(tmp_path)
+
+
+def test_a_row_beyond_what_the_base_reads_is_refused(tmp_path: Path) -> None:
+    loaded = make_loaded()
+    loaded.model.config.max_position_embeddings = 8
+    with pytest.raises(ModelError, match=r"max_tokens: a row has \d+ tokens, .* reads 8") as error:
+        trained(tmp_path, loaded)
+    assert error.value.hint == "set max_tokens to 8 or less"
 
 
 def test_only_languages_that_are_trained_on_decide() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maple.models import products
+
 _LONGEST = 512
 """Tokens of a row up to which its probabilities are kept: half a MiB a query head in bfloat16."""
 
@@ -39,12 +41,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: flo
     Returns:
         [B, T, Q, D], as transformers wants it.
     """
-    states = [query, key, value]
-    kind = query.device.type
-    if torch.is_autocast_enabled(kind):
-        states = [part.to(torch.get_autocast_dtype(kind)) for part in states]
-    # The backward pass runs without it, and multiplies what is kept here.
-    with torch.autocast(kind, enabled=False):
+    states = [products.as_multiplied(part) for part in (query, key, value)]
+    with torch.autocast(query.device.type, enabled=False):
         out: Tensor = _Attention.apply(*states, mask, scaling)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2)
 

@@ -55,11 +55,11 @@ def latest(folder: Path, owner: str, logged_steps: int) -> Checkpoint | None:
 def _read(path: Path, owner: str) -> Checkpoint | None:
     try:
         marker = json.loads((path / MARKER).read_bytes())
-    except (OSError, ValueError):
+        found = Checkpoint(path, marker["step"], marker["seconds"])
+        is_ours = marker["owner"] == owner
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # without a readable marker it was never finished
-    if marker["owner"] != owner:
-        return None
-    return Checkpoint(path, marker["step"], marker["seconds"])
+    return found if is_ours else None
 
 
 def staged(folder: Path) -> Path:

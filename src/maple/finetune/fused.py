@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from maple.models.products import as_multiplied
+
 Forward = Callable[..., Tensor]
 
 
@@ -52,6 +54,7 @@ def _lora(module: nn.Module) -> Forward | None:
 
     def forward(x: Tensor, *_args: object, **_kwargs: object) -> Tensor:
         (name, *_) = layer.active_adapters
+        x = as_multiplied(x)
         dropped = layer.lora_dropout[name](x) if drops and layer.training else None
         out: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
             x, dropped, *_matrices(layer), layer.base_layer
@@ -141,7 +144,7 @@ def _gated(module: nn.Module) -> Forward | None:
 
     def forward(x: Tensor) -> Tensor:
         out: Tensor = _GatedLora.apply(  # type: ignore[no-untyped-call]
-            gate(x), up(x), *_matrices(last), last.base_layer, kind
+            as_multiplied(gate(x)), as_multiplied(up(x)), *_matrices(last), last.base_layer, kind
         )
         return out
 

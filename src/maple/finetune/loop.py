@@ -271,7 +271,7 @@ class Loop(Trainer):
             # What DeepSpeed goes by; others skip their exchange inside `no_sync`.
             self.accelerator.gradient_state._set_sync_gradients(last)  # noqa: SLF001
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss = model(rows.to(self.args.device), step.labelled_tokens) * processes
+                loss = model(rows.to(self.args.device), max(1, step.labelled_tokens)) * processes
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total
@@ -337,6 +337,13 @@ class Loop(Trainer):
         model = self.model_wrapped
         with self._progress.paused():
             self._held_out = self._validation.held_out.losses(model, self.args.device)
+        broken = [name for name, loss in self._held_out.items() if not math.isfinite(loss)]
+        if broken:
+            raise ModelError(
+                f"training diverged at step {self.state.global_step} of {self.state.max_steps}: "
+                f"the loss of rows held out in {', '.join(broken)} is no finite number",
+                _GENTLER,
+            )
         self._validated = self.state.global_step
         stopping = self._validation.stopping
         # The untuned base is no candidate: it would be kept as an adapter that changes nothing.
@@ -350,6 +357,9 @@ class Loop(Trainer):
         step, steps = self.state.global_step, self.state.max_steps
         if self._validation is not None and (step % self._validation.every == 0 or step == steps):
             self._validate()
+        if self.control.should_training_stop:
+            # Resumed from there it would go on.
+            self.control.should_save = False
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:  # noqa: ARG002

@@ -32,8 +32,9 @@ _TOLERANCE = 0.1
 """Of the largest state: far above the rounding of any precision, far below another row's words."""
 
 
-_BESIDES = ("dropout", "softcap", "position_bias", "s_aux")
-"""What some families do in attention, by transformers' names, that `attend` does not."""
+_HARMLESS = frozenset({"scaling", "is_causal", "position_ids", "use_cache", "cache_position"})
+"""What attention is given, by transformers' names, that `attend` knows or that changes nothing;
+with anything else the family's own kernel is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +127,13 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
     attention_kinds(model)
     config = text_config(model)
     plain = str(config._attn_implementation)  # noqa: SLF001 - transformers has no other name
+    rows = _probes(model)
+    alone = torch.cat([_states(model, input_ids=torch.tensor([row.input_ids])) for row in rows])
     name = f"maple_packed_{plain}"
     AttentionInterface.register(name, functools.partial(_attend, plain))
     config._attn_implementation = name  # noqa: SLF001
     try:
-        _check(model)
+        _check(model, rows, alone)
         yield
     finally:
         config._attn_implementation = plain  # noqa: SLF001
@@ -142,7 +145,7 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001 - transformers makes none for this attention
+    attention_mask: Tensor | None,
     *,
     layout: Layout,
     sliding_window: int | None = None,
@@ -155,6 +158,12 @@ def _attend(
         layout: of the pack.
         sliding_window: latest tokens seen, the token itself included; None for all.
     """
+    if attention_mask is not None:
+        # transformers makes none for this attention.
+        raise ModelError(
+            f"{type(module).__name__} attends by a mask of its own, which cannot be had row by row",
+            "choose another base model, or report this family",
+        )
     is_cut = sliding_window is not None and layout.longest > sliding_window
     with _as_is_fast([layout.below(part) for part in (query, key, value)]) as states:
         # Without a mask the kernels hide what comes later by themselves.
@@ -162,7 +171,7 @@ def _attend(
             plain == "sdpa"
             and query.device.type == "cpu"
             and is_short(*states[0].shape[:3])
-            and not any(settings.get(name) for name in _BESIDES)
+            and not _besides(settings)
         )
         needs_mask = plain == "eager" or is_cut or is_plain
         mask = _mask(layout.longest, sliding_window, states[0]) if needs_mask else None
@@ -172,6 +181,16 @@ def _attend(
             kernel = _kernel(plain, module)
             attended, _ = kernel(module, *states, mask, sliding_window=sliding_window, **settings)
     return layout.beside(attended.to(query.dtype)), None
+
+
+def _besides(settings: dict[str, Any]) -> set[str]:
+    """What attention is to do that `attend` does not: caps, sinks, biases, dropout."""
+    idle = (None, False, 0)
+    return {
+        name
+        for name, value in settings.items()
+        if name not in _HARMLESS and (isinstance(value, Tensor) or value not in idle)
+    }
 
 
 def _kernel(plain: str, module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
@@ -208,39 +227,49 @@ def _mask(length: int, window: int | None, like: Tensor) -> Tensor:
     return mask[None, None]
 
 
+def _probes(model: PreTrainedModel) -> list[EncodedRow]:
+    """Short rows of any tokens."""
+    vocabulary = int(text_config(model).vocab_size)
+    return [
+        EncodedRow(tuple((7 * token + start) % vocabulary for token in range(length)), ())
+        for start, length in ((3, 9), (5, 6), (4, 1))
+    ]
+
+
 @torch.no_grad()
-def _check(model: PreTrainedModel) -> None:
-    """Two rows side by side give the states that each gives alone.
+def _states(model: PreTrainedModel, **inputs: Any) -> Tensor:
+    """[T, width] float32, last states of one sequence."""
+    given = {
+        name: value.to(model.device) if isinstance(value, Tensor) else value
+        for name, value in inputs.items()
+    }
+    # Adapters are float32 on a base that is not: training runs under autocast as well.
+    is_rounded = model.dtype != torch.float32
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=is_rounded):
+        found: Tensor = body(model)(**given, use_cache=False).last_hidden_state
+    return found[0].float()
+
+
+def _check(model: PreTrainedModel, rows: Sequence[EncodedRow], alone: Tensor) -> None:
+    """Rows side by side give the states that each gives alone, by the model's own attention.
 
     Raises:
         ModelError: they do not.
     """
-    vocabulary = int(text_config(model).vocab_size)
-    rows = [
-        EncodedRow(tuple((7 * token + start) % vocabulary for token in range(length)), ())
-        for start, length in ((3, 9), (5, 6))
-    ]
-
-    def states(*some: EncodedRow) -> Tensor:
-        batch = pack(some).to(model.device)
-        found: Tensor = body(model)(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            layout=batch.layout,
-            use_cache=False,
-        ).last_hidden_state
-        return found[0].float()
-
-    is_rounded = model.dtype != torch.float32
-    # Adapters are float32 on a base that is not: training runs under autocast as well.
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=is_rounded):
-        together, alone = states(*rows), torch.cat([states(row) for row in rows])
+    batch = pack(rows).to(model.device)
+    together = _states(
+        model,
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        layout=batch.layout,
+    )
     check_finite(alone)
     difference = (together - alone).abs().max() / alone.abs().max()
     # Eight bits depend on what else is in the batch, by far more than rounding.
     if not difference < _TOLERANCE:
         raise ModelError(
             f"models of type {model.config.model_type!r} let rows of a batch influence each "
-            f"other (by {difference.item():.2g} of the largest state)",
+            f"other, or attend in a way that is not known here (by {difference.item():.2g} of the "
+            "largest state)",
             "choose another base model, or report this family",
         )

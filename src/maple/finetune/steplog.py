@@ -72,7 +72,16 @@ class StepLog:
         if not self._path.exists():
             return []
         lines = self._path.read_bytes().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                # Cut short by a kill; after a power cut a file can hold zeros.
+                break
+            if not line.endswith(b"\n"):
+                found.pop()
+        return found
 
     def column(self, name: str) -> list[float]:
         """A field of every step from the first on, in order."""

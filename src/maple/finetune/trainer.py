@@ -29,6 +29,8 @@ from maple.finetune.settings import Settings
 from maple.finetune.steplog import StepLog
 from maple.finetune.tracking import keep_tracks
 from maple.finetune.validation import EarlyStopping, HeldOut
+from maple.models.attention import context_of
+from maple.models.head import text_config
 from maple.models.loading import Loaded
 from maple.records import Execution, LanguageTokens, RenderedRow, TrainCell, TrainOutcome
 
@@ -89,6 +91,7 @@ def train(
         most_tokens=_pack_tokens(loaded, execution),
         seed=settings.seed,
     )
+    _check_lengths(loaded, order.lengths)
     steps = math.ceil(settings.epochs * order.steps)
     folder = out / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +127,16 @@ def train(
         write_bytes(out / "README.md", card(cell, outcome).encode())
         shutil.rmtree(folder)
     return outcome
+
+
+def _check_lengths(loaded: Loaded, lengths: Sequence[int]) -> None:
+    """Raises ModelError where a row has positions that the base was not made for."""
+    context = context_of(text_config(loaded.model))
+    if max(lengths) > context:
+        raise ModelError(
+            f"max_tokens: a row has {max(lengths)} tokens, {loaded.base.name!r} reads {context}",
+            f"set max_tokens to {context} or less",
+        )
 
 
 @contextlib.contextmanager

@@ -118,7 +118,8 @@ class _FrozenHeadLoss(torch.autograd.Function):
         loss = rows.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(rows)
         rows = rows.to(head.weight.dtype)
-        mean_row = _mean_row(head.weight)
+        may_pick = rows.device.type == "cpu" and rows.dtype != torch.float32
+        mean_row = _mean_row(head.weight) if may_pick else None
         for block in _even_blocks(len(rows), BLOCK_ROWS):
             losses, gradient[block] = _losses(head, mean_row, rows[block], targets[block])
             loss += losses.sum()
@@ -132,18 +133,20 @@ class _FrozenHeadLoss(torch.autograd.Function):
         return (gradient.float() * outer[0]).to(gradient.dtype), None, None
 
 
-def _losses(head: Head, mean_row: Tensor, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _losses(
+    head: Head, mean_row: Tensor | None, rows: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each row [R] and its gradient by the row [R, H], both float32.
 
     Args:
-        mean_row: [H], about the mean of the head's rows.
+        mean_row: [H], about the mean of the head's rows, for words that may be left out; None
+            to leave out none.
     """
     every = torch.arange(len(rows), device=rows.device)
     found = head.logits_of(rows, targets)
     total = torch.full_like(found, -torch.inf)
     mean = torch.zeros_like(rows, dtype=torch.float32)
     left = torch.zeros_like(found)
-    picks = rows.device.type == "cpu" and head.weight.dtype != torch.float32
     # Blocks of one size: oneDNN compiles a product for each shape that it has not seen.
     for first in range(0, len(head.weight), _BLOCK_WORDS):
         block = head.words(slice(first, first + _BLOCK_WORDS))
@@ -158,16 +161,17 @@ def _losses(head: Head, mean_row: Tensor, rows: Tensor, targets: Tensor) -> tupl
         shares.mul_(share[:, None])
         slope = head.scaling.slope(logits)
         weighed = shares if isinstance(slope, float) and slope == 1.0 else shares * slope
-        part, rest = _weighed_sum(weighed, shares, block.weight, picks)
+        part, rest = _weighed_sum(weighed, shares, block.weight, picks=mean_row is not None)
         mean = mean.mul_(kept[:, None]).add_(part)
         left = left * kept + rest
-    mean.addcmul_(left[:, None], mean_row)
+    if mean_row is not None:
+        mean.addcmul_(left[:, None], mean_row)
     label = head.weight[targets].float() * head.scaling.slope(found[:, None])
     return total - found, mean.sub_(label)
 
 
 def _weighed_sum(
-    weighed: Tensor, shares: Tensor, weight: Tensor, picks: bool
+    weighed: Tensor, shares: Tensor, weight: Tensor, *, picks: bool
 ) -> tuple[Tensor, Tensor | float]:
     """Weighed [R, W] x weight [W, H] -> [R, H], and what of the weights [R] is left out.
 

@@ -28,6 +28,18 @@ def are_slow() -> bool:
     return not torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - no public name
 
 
+def as_multiplied(states: Tensor) -> Tensor:
+    """States in the type that autocast multiplies in, where it is on.
+
+    A product written out as one node of the graph has a backward pass outside of autocast, and
+    sees what was kept.
+    """
+    kind = states.device.type
+    if not torch.is_autocast_enabled(kind):
+        return states
+    return states.to(torch.get_autocast_dtype(kind))
+
+
 def install() -> None:
     """Let `mm`, `addmm`, `addmm_` and `bmm` of this process's CPU tensors go through this module.
 

@@ -26,7 +26,7 @@ sleep costs a factor of three where cores are shared, always to sleep a fifth wh
 
 _PRODUCTS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 """oneDNN compiles a product for each shape and keeps 1,024 of them, 0.6 MB each. No two packs of
-rows have one shape, so few are used again; those of one layer are some 40."""
+rows have one shape, so few are used again; those of one pack are some 50."""
 
 
 def environment() -> dict[str, str]:
