@@ -223,6 +223,15 @@ def test_a_held_out_loss_that_is_no_number_ends_the_training(
         trained(tmp_path)
 
 
+def test_held_out_rows_that_do_not_fit_are_counted(tmp_path: Path) -> None:
+    lengths = [len(encode(make_loaded().tokenizer, [row], 128).rows[0].input_ids) for row in PAIRS]
+    longest = lengths.index(max(lengths))
+    held_out = {"eng_Latn": [PAIRS[longest], PAIRS[lengths.index(min(lengths))]]}
+    outcome = trained(tmp_path, held_out=held_out, max_tokens=max(lengths) - 1)
+    assert outcome.held_out_dropped == {"eng_Latn": 1}
+    assert "not measured: 1 eng_Latn." in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_row_beyond_what_the_base_reads_is_refused(tmp_path: Path) -> None:
     loaded = make_loaded()
     loaded.model.config.max_position_embeddings = 8

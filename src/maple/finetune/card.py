@@ -83,6 +83,9 @@ def _table(outcome: TrainOutcome) -> list[str]:
         seen = (f"{count.rows:,}", f"{count.tokens:,}") if count else ("–", "–")
         losses = (_loss(outcome.held_out_before, key), _loss(outcome.held_out_after, key))
         lines.append("| " + " | ".join((key, *seen, *losses)) + " |")
+    if outcome.held_out_dropped:
+        left = ", ".join(f"{count:,} {key}" for key, count in outcome.held_out_dropped.items())
+        lines += ["", f"Held-out rows longer than `max_tokens`, not measured: {left}."]
     return [*lines, ""]
 
 

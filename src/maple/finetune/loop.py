@@ -199,11 +199,13 @@ class Validation:
         held_out: the rows.
         every: optimiser steps from one time to the next; also before the first and after the last.
         stopping: what ends training early; None for never.
+        dropped: rows by language that did not fit into max_tokens, where any.
     """
 
     held_out: HeldOut
     every: int
     stopping: EarlyStopping | None
+    dropped: Mapping[str, int]
 
 
 class Loop(Trainer):

@@ -122,7 +122,7 @@ def train(
         tuned.detach()
     loop.accelerator.wait_for_everyone()
     counted = _Counted(encoded, order, languages)
-    outcome = _outcome(log, counted, each, rate, stopping, seconds, parameters, adapter_bytes)
+    outcome = _outcome(log, counted, each, rate, validation, seconds, parameters, adapter_bytes)
     if args.should_save:
         write_bytes(out / "README.md", card(cell, outcome).encode())
         shutil.rmtree(folder)
@@ -169,19 +169,22 @@ def _validation(
         raise ModelError("patience: there are no held-out rows to stop by")
     if not held_out:
         return None
-    rows = {}
+    rows, dropped = {}, {}
     for language, own in held_out.items():
         try:
-            rows[language] = encode(loaded.tokenizer, own, cell.max_tokens or 0).rows
+            encoded = encode(loaded.tokenizer, own, cell.max_tokens or 0)
         except DataError as error:
             what = f"rows held out in {language}: {error.what}"
             raise DataError(what, error.hint) from error
+        rows[language] = encoded.rows
+        if encoded.dropped_rows:
+            dropped[language] = encoded.dropped_rows
     stopping = None
     if cell.patience is not None:
         trained = sorted(held_out.keys() & set(languages)) or sorted(held_out)
         stopping = EarlyStopping(cell.patience, trained, lambda: weights(loaded.model))
     every = cell.validate_every or execution.validate_every or math.ceil(steps / _VALIDATIONS)
-    return Validation(HeldOut(rows, _pack_tokens(loaded, execution)), every, stopping)
+    return Validation(HeldOut(rows, _pack_tokens(loaded, execution)), every, stopping, dropped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +233,7 @@ def _outcome(
     counted: _Counted,
     each: Operations,
     rate: float,
-    stopping: EarlyStopping | None,
+    validation: Validation | None,
     seconds: float,
     parameters: int,
     adapter_bytes: int,
@@ -238,6 +241,7 @@ def _outcome(
     losses = log.column("loss")
     tenth = math.ceil(len(losses) / 10)
     held_out = {line["step"]: line["held_out"] for line in log.lines() if "held_out" in line}
+    stopping = validation.stopping if validation else None
     last = stopping.best_step if stopping else max(held_out, default=0)
     seen = counted.seen(len(losses))
     return TrainOutcome(
@@ -256,5 +260,6 @@ def _outcome(
         ceiling=rate,
         held_out_before=held_out.get(0, {}),
         held_out_after=held_out.get(last, {}),
+        held_out_dropped=validation.dropped if validation else {},
         best_step=stopping.best_step if stopping else None,
     )
