@@ -74,13 +74,12 @@ class StepLog:
         lines = self._path.read_bytes().splitlines(keepends=True)
         found = []
         for line in lines:
+            if not line.endswith(b"\n"):
+                break  # cut short by a kill
             try:
                 found.append(json.loads(line))
             except ValueError:
-                # Cut short by a kill; after a power cut a file can hold zeros.
-                break
-            if not line.endswith(b"\n"):
-                found.pop()
+                break  # after a power cut a file can hold zeros
         return found
 
     def column(self, name: str) -> list[float]:

@@ -39,6 +39,8 @@ _MOST_WORDS = 0.5
 _BLOCK_WORDS = 8192
 """Words of a block: 8 MiB of float32 logits for `BLOCK_ROWS` rows."""
 
+_LEAST = torch.finfo(torch.float32).min
+
 _PICKED_AT_ONCE = 256
 """Picked words are a multiple of this, for few shapes of products."""
 
@@ -152,6 +154,9 @@ def _losses(
         block = head.words(slice(first, first + _BLOCK_WORDS))
         logits = block.logits(rows)
         found = gathered(found, logits, every, targets - first, len(block.weight))
+        if head.bias is not None:
+            # It may rule out every word of a block; softmax makes no numbers of that.
+            logits.clamp_(min=_LEAST)
         shares = logits.softmax(-1)
         # The highest logit and its share tell what the block's exponentials add up to.
         own = logits.amax(-1) - shares.amax(-1).log()
