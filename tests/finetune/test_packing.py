@@ -52,6 +52,14 @@ def test_a_row_in_a_pack_is_what_it_is_alone_without_our_attention(
 ) -> None:
     """Rows longer and shorter than the windows of 8 tokens, by either kernel."""
     monkeypatch.setattr(packing, "is_short", lambda *_: short)
+    by_ours: list[object] = []
+    attend = packing.attend
+
+    def watched(*args: Any) -> torch.Tensor:
+        by_ours.append(args)
+        return attend(*args)
+
+    monkeypatch.setattr(packing, "attend", watched)
     model = squashed() if family == "gemma2" else make_model(family)
     last = EncodedRow((1, 9, 40, 7), (-100, -100, 40, 7))
     rows = [*encode(make_tokenizer(), PAIRS, 128).rows, last]
@@ -66,6 +74,7 @@ def test_a_row_in_a_pack_is_what_it_is_alone_without_our_attention(
         with packed(model):
             together = states(model, *rows)
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+    assert bool(by_ours) == (short and family != "gemma2")
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])

@@ -166,31 +166,22 @@ def _attend(
         )
     is_cut = sliding_window is not None and layout.longest > sliding_window
     with _as_is_fast([layout.below(part) for part in (query, key, value)]) as states:
-        # Without a mask the kernels hide what comes later by themselves.
-        is_plain = (
-            plain == "sdpa"
-            and query.device.type == "cpu"
-            and is_short(*states[0].shape[:3])
-            and not _besides(settings)
-        )
-        needs_mask = plain == "eager" or is_cut or is_plain
-        mask = _mask(layout.longest, sliding_window, states[0]) if needs_mask else None
-        if is_plain and mask is not None:
-            attended = attend(states[0], states[1], states[2], mask, settings["scaling"])
+        mask = functools.partial(_mask, layout.longest, sliding_window, states[0])
+        if _is_plain(plain, states[0], settings):
+            attended = attend(states[0], states[1], states[2], mask(), settings["scaling"])
         else:
+            # Without a mask the other kernels hide what comes later by themselves.
+            given = mask() if plain == "eager" or is_cut else None
             kernel = _kernel(plain, module)
-            attended, _ = kernel(module, *states, mask, sliding_window=sliding_window, **settings)
+            attended, _ = kernel(module, *states, given, sliding_window=sliding_window, **settings)
     return layout.beside(attended.to(query.dtype)), None
 
 
-def _besides(settings: dict[str, Any]) -> set[str]:
-    """What attention is to do that `attend` does not: caps, sinks, biases, dropout."""
-    idle = (None, False, 0)
-    return {
-        name
-        for name, value in settings.items()
-        if name not in _HARMLESS and (isinstance(value, Tensor) or value not in idle)
-    }
+def _is_plain(plain: str, query: Tensor, settings: dict[str, Any]) -> bool:
+    """Whether `attend` does all that is asked: no caps, sinks, biases or dropout, short rows."""
+    others = [value for name, value in settings.items() if name not in _HARMLESS]
+    idle = all(not isinstance(value, Tensor) and value in (None, False, 0) for value in others)
+    return plain == "sdpa" and query.device.type == "cpu" and is_short(*query.shape[:3]) and idle
 
 
 def _kernel(plain: str, module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
