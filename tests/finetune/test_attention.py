@@ -37,14 +37,14 @@ def _plain(
 
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize(("heads", "shared"), [(4, 1), (6, 3), (2, 2)])
-@pytest.mark.parametrize("width", [8, 5])
+@pytest.mark.parametrize(("width", "tokens"), [(8, 11), (5, 11), (8, 1), (5, 300)])
 def test_values_and_gradients_are_those_of_pytorch(
-    window: int | None, heads: int, shared: int, width: int
+    window: int | None, heads: int, shared: int, width: int, tokens: int
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = ((heads, 8), (shared, 8), (shared, width))
-    states = [torch.randn(3, count, 11, w, generator=generator) for count, w in shapes]
-    outer = torch.randn(3, 11, heads, width, generator=generator)
+    states = [torch.randn(3, count, tokens, w, generator=generator) for count, w in shapes]
+    outer = torch.randn(3, tokens, heads, width, generator=generator)
     ours, plain = both(states, window, outer)
     assert len(ours) == 4
     for mine, theirs in zip(ours, plain, strict=True):
