@@ -182,7 +182,7 @@ def _weighed_sum(
 
     With `picks` words that have no more than `_NEGLIGIBLE` of any row's probability are left out,
     nine in ten, to be counted as a mean row of the head. In bfloat16 each share is rounded by up to
-    2^-9 of itself; this changes the gradient by a tenth as much (docs/decisions/0019).
+    2^-9 of itself; this changes the gradient by no more than that does (docs/decisions/0019).
 
     Args:
         weighed: shares times the derivative of the logits.
