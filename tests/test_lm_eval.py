@@ -110,7 +110,7 @@ def values(found: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("n_shot", [0, 2])
+@pytest.mark.parametrize("n_shot", [0, pytest.param(2, marks=pytest.mark.full)])
 def test_all_output_types_agree_with_the_harness_own_model(
     ours: MapleLM, theirs: HFLM, include: Path, n_shot: int
 ) -> None:
@@ -257,6 +257,7 @@ def test_a_device_or_a_foreign_adapter_is_refused(base: Path, tmp_path: Path) ->
         MapleLM(str(base), adapter=tmp_path)
 
 
+@pytest.mark.full
 def test_an_adapter_answers_as_there(
     base: Path, ours: MapleLM, include: Path, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+@pytest.mark.full
 def test_the_conformance_suite_covers_it_unedited(installed: dict[str, str]) -> None:
     suite = "tests/conformance/test_task.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", suite]
