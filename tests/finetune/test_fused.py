@@ -165,6 +165,16 @@ def test_what_is_more_than_plain_lora_is_left_alone() -> None:
         assert not any("forward" in vars(layer) for layer in layers)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_a_block_with_a_layer_without_an_adapter_is_left_alone() -> None:
+    model = make_model()
+    get_peft_model(model, LoraConfig(r=2, target_modules=["gate_proj", "down_proj"]))
+    with fused(model):
+        changed = [name for name, module in model.named_modules() if "forward" in vars(module)]
+    assert "model.layers.0.mlp.gate_proj" in changed
+    assert "model.layers.0.mlp" not in changed
+
+
 class StrangeRMSNorm(nn.Module):
     """Has the name and the parts, and computes something else."""
 

@@ -11,7 +11,9 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 from maple.errors import ModelError
 from maple.finetune import packing
 from maple.finetune.encoding import EncodedRow, encode
-from maple.finetune.packing import pack, packed
+from maple.finetune.loss import AnswerLoss
+from maple.finetune.packing import Layout, pack, packed
+from maple.models.cross_entropy import answer_loss
 from maple.models.head import body
 
 
@@ -130,10 +132,45 @@ def test_the_parts_of_a_pack() -> None:
     assert found.position_ids.tolist() == [[0, 1, 2, 0, 1]]
     assert found.labels.tolist() == [[-100, 5, 6, -100, 7]]
     assert found.labelled_tokens == 3
-    assert found.layout.places.tolist() == [0, 1, 2, 3, 4]
-    below = found.layout.below(torch.arange(10.0).view(1, 1, 5, 2))
-    assert below.tolist() == [
-        [[[0, 1], [2, 3], [4, 5]]],
-        [[[6, 7], [8, 9], [0, 0]]],
-    ]
-    assert found.layout.beside(below.transpose(1, 2)).flatten().tolist() == list(range(10))
+    layout = found.layout
+    assert (layout.longest, layout.width) == (3, 32)
+    assert layout.places.tolist() == [0, 1, 2, 32, 33]
+    assert layout.tokens.tolist() == [0, 1, *[2] * 30, 3, *[4] * 31]
+    assert layout.spare.tolist() == [*range(3, 32), *range(34, 64)]
+    below = layout.below(torch.arange(10.0).view(1, 1, 5, 2))
+    assert below.shape == (2, 1, 32, 2)
+    assert below[:, 0, :3].tolist() == [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [8, 9]]]
+    assert layout.beside(below.transpose(1, 2)).flatten().tolist() == list(range(10))
+
+
+def test_a_pack_without_room_behind_its_rows() -> None:
+    layout = Layout.of([32, 32])
+    assert layout.places.tolist() == layout.tokens.tolist() == list(range(64))
+    assert len(layout.spare) == 0
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_the_gradient_of_a_pack_is_that_of_its_rows(family: str) -> None:
+    """By our attention, and by a kernel that is given the same layout."""
+    model = squashed() if family == "gemma2" else make_model(family)
+    wide = tuple(range(3, 43))
+    rows = [EncodedRow(ids, (-100, *ids[1:])) for ids in ((1, 9), wide, (1, 5, 6, 9, 2), wide[:32])]
+    learned = dict(model.named_parameters())
+
+    def slopes() -> dict[str, torch.Tensor]:
+        found = {name: part.grad for name, part in learned.items() if part.grad is not None}
+        model.zero_grad()
+        return found
+
+    for row in rows:
+        ids = torch.tensor([row.input_ids])
+        hidden = body(model)(input_ids=ids).last_hidden_state
+        answer_loss(model, hidden, torch.tensor([row.labels]), num_items=70).backward()
+    alone = slopes()
+    with packed(model):
+        AnswerLoss(model)(pack(rows), 70).backward()
+    together = slopes()
+    assert together.keys() == alone.keys()
+    for name, slope in alone.items():
+        assert slope.abs().max() > 0, name
+        torch.testing.assert_close(together[name], slope, rtol=1e-4, atol=1e-6)

@@ -2,7 +2,7 @@
 
 Products of a small model are so fast that what stands between them takes as long. PEFT's LoRA
 layer writes its output four times; transformers' norms keep three float32 copies of their input,
-its gated blocks four vectors where two are enough. Each is put here into one node of the graph,
+its gated blocks four vectors where three are enough. Each is put here into one node of the graph,
 with the backward pass written out. What is computed is the same, in the same precision, but for
 the order of some roundings.
 
@@ -56,8 +56,9 @@ def _lora(module: nn.Module) -> Forward | None:
         (name, *_) = layer.active_adapters
         x = as_multiplied(x)
         dropped = layer.lora_dropout[name](x) if drops and layer.training else None
+        a, b, scale = _matrices(layer)
         out: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
-            x, dropped, *_matrices(layer), layer.base_layer
+            x, dropped, a, b, scale, layer.base_layer
         )
         return out
 
@@ -78,40 +79,47 @@ def _drops(layer: Any) -> bool:
     return any(isinstance(layer.lora_dropout[name], nn.Dropout) for name in layer.active_adapters)
 
 
-def _matrices(layer: Any) -> tuple[Tensor, Tensor]:
-    """A [R, I] and B [O, R] of all active adapters, B times what scales them."""
+def _matrices(layer: Any) -> tuple[Tensor, Tensor, float]:
+    """A [R, I] and B [O, R] of all active adapters, and what scales B."""
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     down = [layer.lora_A[name].weight for name in active]
-    up = [layer.lora_B[name].weight * layer.scaling[name] for name in active]
+    up = [layer.lora_B[name].weight for name in active]
+    scales = [float(layer.scaling[name]) for name in active]
     if len(active) == 1:
-        return down[0], up[0]
-    return torch.cat(down), torch.cat(up, 1)
+        return down[0], up[0], scales[0]
+    scaled = [part * scale for part, scale in zip(up, scales, strict=True)]
+    return torch.cat(down), torch.cat(scaled, 1), 1.0
 
 
 class _LoraLinear(torch.autograd.Function):
-    """x W^T + bias + x A^T B^T: x [..., I], A [R, I] and B [O, R] float32, W of a frozen layer.
+    """x W^T + bias + scale x A^T B^T: x [..., I], W frozen, A [R, I] and B [O, R] float32.
 
     `dropped` is what the adapter sees in place of x; None for x itself.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, dropped: Tensor | None, a: Tensor, b: Tensor, base: nn.Linear
+        ctx: Any,
+        x: Tensor,
+        dropped: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        base: nn.Linear,
     ) -> Tensor:
         rows = x.flatten(0, -2)
         seen = rows if dropped is None else dropped.flatten(0, -2)
-        down, up = a.to(x.dtype), b.to(x.dtype)
+        down, up = a.to(x.dtype), (b * scale).to(x.dtype)
         out, low = _forward(rows, seen, down, up, base)
         ctx.save_for_backward(seen, low, down, up)
-        ctx.base, ctx.is_dropped, ctx.shape = base, dropped is not None, x.shape
+        ctx.base, ctx.scale, ctx.is_dropped, ctx.shape = base, scale, dropped is not None, x.shape
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         seen, low, down, up = ctx.saved_tensors
         slope = outer[0].flatten(0, -2)
-        slope_low = slope @ up
-        of_a, of_b = (slope_low.T @ seen).float(), (slope.T @ low).float()
+        slope_low, of_a, of_b = _of_adapter(slope, seen, low, up, ctx.scale)
         of_x = of_dropped = None
         if ctx.needs_input_grad[0]:
             of_x = slope @ _weight(ctx.base, slope.dtype)
@@ -120,7 +128,7 @@ class _LoraLinear(torch.autograd.Function):
             of_x = of_x.view(ctx.shape)
         if ctx.is_dropped and ctx.needs_input_grad[1]:
             of_dropped = (slope_low @ down).view(ctx.shape)
-        return of_x, of_dropped, of_a, of_b, None
+        return of_x, of_dropped, of_a, of_b, None, None
 
 
 def _forward(
@@ -132,19 +140,34 @@ def _forward(
     return out.addmm_(low, up.T), low
 
 
+def _of_adapter(
+    slope: Tensor, seen: Tensor, low: Tensor, up: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by what is between an adapter's matrices [N, R], by A and by B, from the output's.
+
+    Args:
+        up: [O, R], B times `scale`.
+    """
+    slope_low = slope @ up
+    return slope_low, (slope_low.T @ seen).float(), (slope.T @ low).float().mul_(scale)
+
+
 def _gated(module: nn.Module) -> Forward | None:
-    """The forward pass of a gated feed-forward block whose last layer has plain LoRA on it."""
-    names = ("gate_proj", "up_proj", "down_proj", "act_fn")
-    gate, up, last, act = (getattr(module, name, None) for name in names)
-    if gate is None or up is None or last is None or act is None or not _is_plain(last):
+    """The forward pass of a gated feed-forward block with plain LoRA on its three layers."""
+    names = ("gate_proj", "up_proj", "down_proj")
+    layers: list[Any] = [getattr(module, name, None) for name in names]
+    act = getattr(module, "act_fn", None)
+    if act is None or not all(_is_plain(layer) and not _drops(layer) for layer in layers):
         return None
     kind = next((name for name, (known, _) in _ACTIVATIONS.items() if _equals(act, known)), None)
-    if _drops(last) or kind is None or not _multiplies(module):
+    if kind is None or not _multiplies(module):
         return None
+    bases = [layer.base_layer for layer in layers]
 
     def forward(x: Tensor) -> Tensor:
+        (a, b, of_gate), (c, d, of_up), (e, f, of_last) = (_matrices(layer) for layer in layers)
         out: Tensor = _GatedLora.apply(  # type: ignore[no-untyped-call]
-            as_multiplied(gate(x)), as_multiplied(up(x)), *_matrices(last), last.base_layer, kind
+            as_multiplied(x), a, b, c, d, e, f, (of_gate, of_up, of_last), bases, kind
         )
         return out
 
@@ -180,33 +203,49 @@ def _multiplies(block: Any) -> bool:
 
 
 class _GatedLora(torch.autograd.Function):
-    """_LoraLinear over act(gate) * up, [..., I] each: the product is made again, not kept."""
+    """last(act(gate(x)) * up(x)) of three layers as in `_LoraLinear`.
+
+    The squashed gate is kept, which takes as long to make again as a product; its product with the
+    other layer's output is not.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, gate: Tensor, up: Tensor, a: Tensor, b: Tensor, base: nn.Linear, kind: str
+        ctx: Any,
+        x: Tensor,
+        *matrices: Any,
     ) -> Tensor:
+        *pairs, scales, bases, kind = matrices
         act, _ = _ACTIVATIONS[kind]
-        rows = act(gate).mul_(up).flatten(0, -2)
-        down, out_of = a.to(gate.dtype), b.to(gate.dtype)
-        out, low = _forward(rows, rows, down, out_of, base)
-        ctx.save_for_backward(gate, up, low, down, out_of)
-        ctx.base, ctx.kind = base, kind
-        return out.view(*gate.shape[:-1], -1)
+        rows = x.flatten(0, -2)
+        downs = [a.to(x.dtype) for a in pairs[::2]]
+        ups = [(b * scale).to(x.dtype) for b, scale in zip(pairs[1::2], scales, strict=True)]
+        gate, low_gate = _forward(rows, rows, downs[0], ups[0], bases[0])
+        other, low_other = _forward(rows, rows, downs[1], ups[1], bases[1])
+        opened = act(gate)
+        inner = opened * other
+        out, low = _forward(inner, inner, downs[2], ups[2], bases[2])
+        ctx.save_for_backward(rows, gate, other, opened, low_gate, low_other, low, *downs, *ups)
+        ctx.scales, ctx.bases, ctx.kind, ctx.shape = scales, bases, kind, x.shape
+        return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        gate, up, low, down, out_of = ctx.saved_tensors
-        act, act_backward = _ACTIVATIONS[ctx.kind]
+        rows, gate, other, opened, low_gate, low_other, low, *matrices = ctx.saved_tensors
+        downs, ups = matrices[:3], matrices[3:]
+        _, act_backward = _ACTIVATIONS[ctx.kind]
+
+        def back(layer: int, slope: Tensor, seen: Tensor, low: Tensor) -> tuple[Tensor, ...]:
+            slope_low, of_a, of_b = _of_adapter(slope, seen, low, ups[layer], ctx.scales[layer])
+            of_seen = slope @ _weight(ctx.bases[layer], slope.dtype)
+            return of_seen.addmm_(slope_low, downs[layer]), of_a, of_b
+
         slope = outer[0].flatten(0, -2)
-        slope_low = slope @ out_of
-        opened = act(gate)
-        of_a = (slope_low.T @ (opened * up).flatten(0, -2)).float()
-        of_b = (slope.T @ low).float()
-        of_rows = (slope @ _weight(ctx.base, slope.dtype)).addmm_(slope_low, down)
-        of_rows = of_rows.view(gate.shape)
-        of_up = opened.mul_(of_rows)
-        return act_backward(of_rows.mul_(up), gate), of_up, of_a, of_b, None, None
+        of_inner, *last = back(2, slope, opened * other, low)
+        of_x, *second = back(1, opened * of_inner, rows, low_other)
+        of_gate = act_backward(of_inner.mul_(other), gate)
+        part, *first = back(0, of_gate, rows, low_gate)
+        return of_x.add_(part).view(ctx.shape), *first, *second, *last, None, None, None
 
 
 def _weight(base: nn.Linear, dtype: torch.dtype) -> Tensor:

@@ -36,8 +36,8 @@ _NEGLIGIBLE = 2.0**-16
 _MOST_WORDS = 0.5
 """Share of the words of a block beyond which picking them out costs more than it saves."""
 
-_BLOCK_WORDS = 8192
-"""Words of a block: 8 MiB of float32 logits for `BLOCK_ROWS` rows."""
+_BLOCK_WORDS = 4096
+"""Words of a block: 4 MiB of float32 logits for `BLOCK_ROWS` rows."""
 
 _LEAST = torch.finfo(torch.float32).min
 
