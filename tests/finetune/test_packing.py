@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 import torch
 from tiny_finetune import PAIRS, make_model, make_tokenizer
-from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    PhimoeConfig,
+    PhimoeForCausalLM,
+    PreTrainedModel,
+)
 
 from maple.errors import ModelError
 from maple.finetune import packing
@@ -116,6 +122,26 @@ def test_a_mask_of_the_familys_own_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(decoder, "create_causal_mask", lambda *_, **__: torch.zeros(1, 1, 1, 1))
     with pytest.raises(ModelError, match="a mask of its own"), packed(model):
         pass
+
+
+def test_windows_that_only_a_mask_would_tell_end_at_rows_within_them() -> None:
+    torch.manual_seed(0)
+    config = PhimoeConfig(
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=2,
+        sliding_window=12,
+    )
+    model = PhimoeForCausalLM(config).eval()
+    within, beyond = (EncodedRow(tuple(range(3, 3 + length)), ()) for length in (12, 13))
+    with torch.no_grad(), packed(model):
+        assert states(model, within).shape == (12, 32)
+        with pytest.raises(ModelError, match="sees 12 tokens, a row has 13"):
+            states(model, within, beyond)
 
 
 def test_a_model_that_gives_no_numbers_is_named_as_that() -> None:

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -300,11 +301,30 @@ def test_a_training_that_diverges_leaves_no_adapter(
     assert not (tmp_path / "adapter_model.safetensors").exists()
 
 
+def test_a_family_with_a_head_of_its_own_is_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our loss takes body and head apart and would learn other probabilities."""
+    loaded = make_loaded()
+    forward = loaded.model.forward
+    doubled = lambda **inputs: SimpleNamespace(logits=2 * forward(**inputs).logits)  # noqa: E731
+    monkeypatch.setattr(loaded.model, "forward", doubled)
+    with pytest.raises(ModelError, match="scale their logits in a way that is not known here"):
+        trained(tmp_path, loaded)
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_gradient_checkpointing_changes_nothing_but_time(family: str, tmp_path: Path) -> None:
     loaded = make_loaded(family)
-    plain = trained(tmp_path / "plain", loaded)
-    saving = trained(tmp_path / "saving", loaded, execution=Execution(gradient_checkpointing=True))
+    norm = loaded.model.get_submodule("model.layers.0.input_layernorm")
+    passes = [0, 0]
+    with norm.register_forward_pre_hook(lambda *_: passes.__setitem__(0, passes[0] + 1)):
+        plain = trained(tmp_path / "plain", loaded)
+    with norm.register_forward_pre_hook(lambda *_: passes.__setitem__(1, passes[1] + 1)):
+        saving = trained(
+            tmp_path / "saving", loaded, execution=Execution(gradient_checkpointing=True)
+        )
+    assert passes[1] - passes[0] == plain.steps  # each step has one pack, computed twice
     assert saving.held_out_after == pytest.approx(plain.held_out_after, abs=1e-5)
     assert not loaded.model.is_activation_checkpointing
     weights = [load_file(tmp_path / n / "adapter_model.safetensors") for n in ("plain", "saving")]

@@ -174,16 +174,17 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
     """Let a model attend by the `layout` that its forward pass is given, until the end.
 
     Raises:
-        ModelError: rows of a pack influence each other in this model, or a kind of layer is
-            unknown.
+        ModelError: rows of a pack influence each other in this model, a kind of layer is
+            unknown, or (in a forward pass) a row goes beyond a window that cannot be had.
     """
-    attention_kinds(model)
+    kinds = attention_kinds(model)
+    windows = tuple(kinds.windows[kind] for kind in kinds.layers)
     config = text_config(model)
     plain = str(config._attn_implementation)  # noqa: SLF001 - transformers has no other name
     rows = _probes(model)
     alone = torch.cat([_states(model, input_ids=torch.tensor([row.input_ids])) for row in rows])
     name = f"maple_packed_{plain}"
-    AttentionInterface.register(name, functools.partial(_attend, plain))
+    AttentionInterface.register(name, functools.partial(_attend, plain, windows))
     config._attn_implementation = name  # noqa: SLF001
     try:
         _check(model, rows, alone)
@@ -194,6 +195,7 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
 
 def _attend(
     plain: str,
+    windows: Sequence[int | None],
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
@@ -207,6 +209,7 @@ def _attend(
     """The attention function `plain` over the rows of a pack, as transformers calls it.
 
     Args:
+        windows: of each layer, as the configuration has them.
         query, key, value: [1, heads, N, width].
         layout: of the pack.
         sliding_window: latest tokens seen, the token itself included; None for all.
@@ -216,6 +219,15 @@ def _attend(
         raise ModelError(
             f"{type(module).__name__} attends by a mask of its own, which cannot be had row by row",
             "choose another base model, or report this family",
+        )
+    own: Any = module
+    window = windows[own.layer_idx]
+    if window is not None and sliding_window is None and layout.longest > window:
+        # Its mask alone would have said so, and transformers makes none here.
+        raise ModelError(
+            f"{type(module).__name__} sees {window} tokens, a row has {layout.longest}, and this "
+            "family hides the others in a way that is not known row by row",
+            f"set max_tokens to {window} or less",
         )
     is_cut = sliding_window is not None and layout.longest > sliding_window
     with _as_is_fast([layout.below(part) for part in (query, key, value)]) as states:

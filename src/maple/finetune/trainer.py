@@ -30,7 +30,7 @@ from maple.finetune.steplog import StepLog
 from maple.finetune.tracking import keep_tracks
 from maple.finetune.validation import EarlyStopping, HeldOut
 from maple.models.attention import context_of
-from maple.models.head import text_config
+from maple.models.head import check_head, text_config
 from maple.models.loading import Loaded
 from maple.records import Execution, LanguageTokens, RenderedRow, TrainCell, TrainOutcome
 
@@ -92,6 +92,7 @@ def train(
         seed=settings.seed,
     )
     _check_lengths(loaded, order.lengths)
+    check_head(loaded.model)  # answers may come from a server, so that no engine has looked
     steps = math.ceil(settings.epochs * order.steps)
     folder = out / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
