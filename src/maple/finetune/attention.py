@@ -1,8 +1,8 @@
 """Attention of short rows on a CPU, as matrix products.
 
 PyTorch's kernel goes through its scores in small tiles, which saves memory where rows are long. The
-scores of short ones fit, and then three products forward and five backward, of all query heads that
-share keys at once, take a third of its time (docs/log.md).
+scores of short ones fit, and then two products forward and four backward, of all query heads that
+share keys at once, take a third to a half of its time (benchmarks/attention_speed.py).
 
 Shapes: B rows, T tokens of the longest, Q query heads, K heads of keys and values, D their width.
 """
