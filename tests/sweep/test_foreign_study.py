@@ -72,6 +72,22 @@ def test_a_study_runs_resumes_and_reports(include: Path, tmp_path: Path) -> None
     assert len(more.done) == len(plan.grid.evals)
 
 
+def test_they_can_be_asked_in_a_training_template(include: Path, tmp_path: Path) -> None:
+    study = foreign(include)
+    tasks = study["evaluate"]["task"][1:]
+    study["evaluate"]["task"] = [*tasks, *({**task, "template": "plain"} for task in tasks)]
+    outcome, plan, store = swept(study, tmp_path / "out", limit=2)
+    assert not outcome.failed
+    tokens = {
+        (cell.task, cell.template_name): store.finished(name, cell)["n_prompt_tokens"].to_pylist()
+        for name, cell in plan.grid.evals.items()
+    }
+    for task in tasks:
+        bare = tokens[task["name"], None]
+        # A word is a token here: "Task:" and "Answer:", once however many exemplars there are.
+        assert tokens[task["name"], "plain"] == [count + 2 for count in bare]
+
+
 def test_a_server_can_be_asked_them(include: Path) -> None:
     evaluate = validate(foreign(include), catalogue(), "study.toml").evaluate
     assert evaluate is not None
