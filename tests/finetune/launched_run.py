@@ -1,6 +1,7 @@
 """A training in one of several processes: `accelerate launch` runs it for test_processes.py.
 
-Argument: the output folder.
+Arguments: the output folder, beside a folder "base" with a model; the method; "shards" to shard
+weights as FSDP does.
 """
 
 from __future__ import annotations
@@ -10,17 +11,32 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny_finetune import CELL, PAIRS, make_loaded, silent
+from accelerate import FullyShardedDataParallelPlugin, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from tiny_finetune import CELL, PAIRS, silent
 
 from maple.finetune.trainer import train
-from maple.records import Execution
+from maple.models.loading import load
+from maple.records import BaseModel, Execution
+
+FULL = {
+    "method": "full",
+    "r": None,
+    "lora_alpha": None,
+    "lora_dropout": None,
+    "target_modules": None,
+}
 
 
-def main(out: Path) -> None:
+def main(out: Path, method: str) -> None:
     torch.set_num_threads(1)
     cell = dataclasses.replace(CELL, lora_dropout=0.0)
+    if method != "lora":
+        cell = dataclasses.replace(cell, **(FULL if method == "full" else {"method": method}))
+    base = BaseModel(CELL.base_name, CELL.base, CELL.tokenizer, None, str(out.parent / "base"))
     train(
-        make_loaded("gemma3"),
+        load(base, 32),
         PAIRS,
         cell,
         out,
@@ -31,5 +47,29 @@ def main(out: Path) -> None:
     )
 
 
+def shard(version: int) -> None:
+    """Let accelerate shard on a CPU, which it does on accelerators only."""
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=version,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=["Gemma3DecoderLayer"],
+        reshard_after_forward=version == 2,
+        state_dict_type="FULL_STATE_DICT",
+        cpu_ram_efficient_loading=False,
+    )
+    plain = AcceleratorState.__init__
+
+    def init(self: AcceleratorState, *args: object, **kwargs: object) -> None:
+        plain(self, *args, **kwargs)
+        shared = AcceleratorState._shared_state
+        shared |= {"distributed_type": DistributedType.FSDP, "fsdp_plugin": plugin}
+
+    AcceleratorState.__init__ = init
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[3:] == ["shards"]:
+        shard(2)
+    main(Path(sys.argv[1]), sys.argv[2])
+    state = PartialState()
+    print(f"process {state.process_index} of {state.num_processes}")  # noqa: T201

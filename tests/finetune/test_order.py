@@ -81,3 +81,5 @@ def test_processes_together_take_every_row_of_every_step(count: int, processes: 
         taken = [row for view in views for pack in view[number].packs for row in pack]
         assert sorted(taken) == sorted(step)
         assert all(view[number].rows == step for view in views)
+        # Each pack is an exchange of weights where those are sharded.
+        assert len({len(view[number].packs) for view in views}) == 1

@@ -301,6 +301,23 @@ def test_a_training_that_diverges_leaves_no_adapter(
     assert not (tmp_path / "adapter_model.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("is_deepspeed_zero3_enabled", "ZeRO 3 hides weights"),
+        ("Loop.is_sharded", "FSDP 1 flattens weights"),
+    ],
+)
+def test_shards_that_cannot_be_put_together_are_refused(
+    name: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without accelerate's FSDP 2 what is sharded is FSDP 1.
+    value = property(lambda _: True) if "." in name else lambda: True
+    monkeypatch.setattr(f"maple.finetune.loop.{name}", value)
+    with pytest.raises(ModelError, match=problem):
+        trained(tmp_path)
+
+
 def test_a_family_with_a_head_of_its_own_is_not_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,13 +42,12 @@ class Full:
                     copy = weight.detach().to(torch.float32, copy=True)
                     masters[id(weight)] = nn.Parameter(copy)
                 setattr(module, name, masters[id(weight)])
-        self._masters = masters
 
     def write_product(self, cell: TrainCell, texts: Mapping[str, str], folder: Path) -> int:
         """See `Tuned`: a model folder in transformers' layout, in the precision of the cell."""
         published = Path(self._loaded.base.path)
         config = read_json(published / _CONFIG, self._loaded.base.name)
-        for master in self._masters.values():
+        for master in self.model.parameters():
             master.grad = None
             master.data = master.data.to(self._loaded.compute_dtype)
         staged = checkpoints.stage(folder / "checkpoints")

@@ -20,6 +20,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from maple.errors import ModelError
 from maple.finetune import checkpoints
@@ -181,7 +182,7 @@ class Step:
     """An optimiser step as one process computes it.
 
     Attributes:
-        packs: this process's rows; one without labels where it has none.
+        packs: this process's rows; packs without labels where others have more.
         tokens: of all processes.
         labelled_tokens: of all processes.
     """
@@ -224,7 +225,12 @@ class Loop(Trainer):
         progress: Progress,
         validation: Validation | None,
     ) -> None:
+        """
+        Raises:
+            ModelError: weights are sharded in a way that cannot be trained here.
+        """
         super().__init__(model=model, args=args)
+        self._check_shards()
         self.remove_callback(PrinterCallback)
         self.add_callback(_Times(self))
         self._loss = model
@@ -236,6 +242,23 @@ class Loop(Trainer):
         self._validation = validation
         self._validated = -1
         self._held_out: dict[str, float] = {}
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of every weight only."""
+        return bool(self.is_fsdp_enabled)
+
+    def _check_shards(self) -> None:
+        if self.is_sharded and not self.accelerator.is_fsdp2:
+            raise ModelError(
+                "FSDP 1 flattens weights: what is trained cannot be told from what is frozen",
+                "fsdp_version: 2 in accelerate's configuration",
+            )
+        if is_deepspeed_zero3_enabled():  # type: ignore[no-untyped-call]
+            raise ModelError(
+                "DeepSpeed's ZeRO 3 hides weights from what computes with them here",
+                "ZeRO 1 or 2, or FSDP 2, which shards weights as well",
+            )
 
     def get_train_dataloader(self) -> Any:
         """This process's share of each step, in our order; accelerate has nothing to deal out."""
@@ -329,7 +352,12 @@ class Loop(Trainer):
         )
 
     def checkpoint_is_due(self) -> bool:
-        """Whether it is time for a checkpoint; what one process finds, all do."""
+        """Whether it is time for a checkpoint; what one process finds, all do.
+
+        Never where weights are sharded: transformers would write the whole base into each.
+        """
+        if self.is_sharded:
+            return False
         due = torch.tensor(float(self._progress.checkpoint_due()), device=self.args.device)
         return bool(self.accelerator.reduce(due, "sum").item())
 
@@ -435,13 +463,11 @@ class _StepData(Dataset[Step]):
 
     def __getitem__(self, step: StepRows) -> Step:
         rows = [self._rows[row] for row in step.rows]
-        packs = tuple(pack([self._rows[row] for row in mine]) for mine in step.packs)
-        if not packs:
-            # Every process takes part in every exchange of gradients.
-            shortest = min(rows, key=lambda row: len(row.input_ids))
-            packs = (pack([shortest.unlabelled()]),)
+        # Every process takes part in every exchange; where it has no rows, with one that counts 0.
+        shortest = min(rows, key=lambda row: len(row.input_ids)).unlabelled()
+        packs = [[self._rows[row] for row in mine] or [shortest] for mine in step.packs]
         return Step(
-            packs,
+            tuple(map(pack, packs)),
             tokens=sum(len(row.input_ids) for row in rows),
             labelled_tokens=sum(row.labelled_tokens for row in rows),
         )

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from maple.finetune import adapter, full
@@ -63,9 +65,12 @@ def read_weights(model: PreTrainedModel, folder: Path) -> None:
 
 
 def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """A copy, on the CPU, of everything that training changes and its frozen starts."""
+    """A copy, on the CPU, of everything that training changes and its frozen starts.
+
+    Of shards every process takes its part in putting them together.
+    """
     return {
-        name: part.detach().cpu().clone(memory_format=torch.contiguous_format)
+        name: _whole(part.detach()).cpu().clone(memory_format=torch.contiguous_format)
         for name, part in _trained(model).items()
     }
 
@@ -75,6 +80,30 @@ def put_weights(model: PreTrainedModel, values: Mapping[str, torch.Tensor]) -> N
     """Give the same base under the same method what `weights` took from it."""
     for name, part in _trained(model).items():
         part.copy_(values[name])
+
+
+def unshard(model: torch.nn.Module) -> None:
+    """Put whole parameters in the place of trained shards, in every process; no step can follow.
+
+    Args:
+        model: what was sharded.
+    """
+    made: dict[int, torch.nn.Parameter] = {}
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            # What the last forward pass left whole is a copy that goes when somebody looks.
+            module.reshard()
+    for module in model.modules():
+        for name, part in list(module.named_parameters(recurse=False)):
+            if part.requires_grad and isinstance(part, DTensor):
+                if id(part) not in made:
+                    made[id(part)] = torch.nn.Parameter(_whole(part.detach()))
+                setattr(module, name, made[id(part)])
+
+
+def _whole(part: torch.Tensor) -> torch.Tensor:
+    """A tensor, put together from all processes where each holds a shard."""
+    return part.full_tensor() if isinstance(part, DTensor) else part
 
 
 def _trained(model: PreTrainedModel) -> dict[str, torch.Tensor]:

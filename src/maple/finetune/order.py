@@ -108,7 +108,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class StepRows:
-    """The rows of an optimiser step, and the packs that one process makes of its share."""
+    """The rows of an optimiser step, and the packs that one process makes of its share; some may
+    be empty."""
 
     rows: tuple[int, ...]
     packs: tuple[Pack, ...]
@@ -117,8 +118,8 @@ class StepRows:
 class Steps(Sampler[list[StepRows]]):
     """One process's view of the steps of an epoch, as a batch sampler.
 
-    Every process has the same number of steps; where a step has fewer rows than there are
-    processes, some have no packs.
+    Every process has the same number of steps, and of packs in a step, for shards of weights are
+    exchanged in each forward pass; where one has fewer packs than another, the last ones are empty.
     """
 
     def __init__(self, order: Order, process: int, processes: int) -> None:
@@ -134,8 +135,13 @@ class Steps(Sampler[list[StepRows]]):
     def __iter__(self) -> Iterator[list[StepRows]]:
         order = self._order
         for step in epoch_order(len(order.lengths), order.batch_size, order.seed, self._epoch):
-            mine = shares(step, order.lengths, self._processes)[self._process]
-            yield [StepRows(step, tuple(packs(mine, order.lengths, order.most_tokens)))]
+            cut = [
+                packs(share, order.lengths, order.most_tokens)
+                for share in shares(step, order.lengths, self._processes)
+            ]
+            mine = cut[self._process]
+            none: Pack = ()
+            yield [StepRows(step, (*mine, *[none] * (max(map(len, cut)) - len(mine))))]
 
     def __len__(self) -> int:
         return self._order.steps

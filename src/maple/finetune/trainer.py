@@ -21,7 +21,7 @@ from maple.finetune.encoding import Encoded, encode
 from maple.finetune.fused import fused
 from maple.finetune.loop import Loop, Progress, Validation, arguments
 from maple.finetune.loss import AnswerLoss
-from maple.finetune.methods import attach, put_weights, weights
+from maple.finetune.methods import attach, put_weights, unshard, weights
 from maple.finetune.operations import Operations, ceiling, operations
 from maple.finetune.order import Order, epoch_order
 from maple.finetune.packing import packed
@@ -109,8 +109,14 @@ def train(
         with log.appending(found.step if found else 0), _prepared(tuned.model, execution):
             model = AnswerLoss(tuned.model)
             loop = Loop(model, args, encoded.rows, order, progress, validation)
+            if found and loop.is_sharded:
+                raise ModelError(
+                    f"{found.path}: a checkpoint of weights that were not sharded",
+                    "go on without FSDP, or remove it and start afresh",
+                )
             keep_tracks(loop, out / "tracking")
             loop.train(resume_from_checkpoint=str(found.path) if found else None)
+        unshard(model)
         stopping = None if validation is None else validation.stopping
         if stopping is not None:
             put_weights(tuned.model, stopping.best)
