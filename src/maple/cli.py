@@ -240,7 +240,8 @@ def finetune(
     _check_free(store)
     _execute(made, store, _toml_note(content), as_json, report_after=False)
     (cell_id,) = (name for name, cell in made.grid.train.items() if cell.method != "none")
-    lay_out(store, cell_id)
+    if lay_out(store, cell_id):
+        stderr.print("it replaces what was trained there before, which train/ still has")
     if as_json:
         show_json({"cell": cell_id, "folder": str(store.root)})
     else:
@@ -471,7 +472,7 @@ def sources_show(
     study: Annotated[
         Path | None, typer.Option(help="Study file whose own sources and templates may be named.")
     ] = None,
-    language: Annotated[str | None, typer.Option(help="Default all.")] = None,
+    language: Annotated[str | None, typer.Option(help="Default the source's first --n.")] = None,
     max_tokens: Annotated[int, typer.Option(min=8, help="Longest row in tokens.")] = 768,
     data: Data = None,
     as_json: AsJson = False,

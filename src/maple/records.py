@@ -508,6 +508,7 @@ class TrainOutcome:
         held_out_before: mean loss on held-out rows by language before training, nats a labelled
             token; empty without validation.
         held_out_after: the same, of the weights that were kept.
+        held_out_rows: how many rows those losses are of, by language.
         held_out_dropped: held-out rows by language that did not fit into max_tokens, where any.
         best_step: steps after which the weights were kept, where training could stop early.
     """
@@ -527,6 +528,7 @@ class TrainOutcome:
     ceiling: float | None = None
     held_out_before: Mapping[str, float] = field(default_factory=dict)
     held_out_after: Mapping[str, float] = field(default_factory=dict)
+    held_out_rows: Mapping[str, int] = field(default_factory=dict)
     held_out_dropped: Mapping[str, int] = field(default_factory=dict)
     best_step: int | None = None
 

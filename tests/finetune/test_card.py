@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 from tiny_finetune import CELL
 
 from maple.finetune.card import card
@@ -20,6 +21,7 @@ OUTCOME = TrainOutcome(
     adapter_bytes=28,
     by_language={"spa_Latn": LanguageTokens(1100, 98765, 43210)},
     held_out_before={"eng_Latn": 2.0, "spa_Latn": 2.25},
+    held_out_rows={"eng_Latn": 50, "spa_Latn": 49},
     held_out_after={"eng_Latn": 2.125, "spa_Latn": 1.5},
 )
 
@@ -40,8 +42,8 @@ def test_a_card_says_what_was_trained_on_what() -> None:
     assert "3 rows were longer than `max_tokens` and left out." in text
     assert "2.500 nats a token in the first tenth of the steps and 1.750 in the last" in text
     assert (
-        "| eng_Latn | – | – | 2.000 | 2.125 |\n| spa_Latn | 1,100 | 98,765 | 2.250 | 1.500 |"
-        in (text)
+        "| eng_Latn | – | – | 50 | 2.000 | 2.125 |\n"
+        "| spa_Latn | 1,100 | 98,765 | 49 | 2.250 | 1.500 |" in (text)
     )
     assert "| `lora_alpha` | 8.0 |" in text
     assert '| `target_modules` | "all-linear" |' in text
@@ -57,3 +59,23 @@ def test_a_whole_model_is_for_transformers_and_nothing_breaks_out_of_its_place()
     assert "language:" not in text
     assert "longer than" not in text
     assert "This model was trained" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"base_name": "demo:tiny"}, 'from_pretrained(resolve("demo:tiny").path)'),
+        (
+            {"base_name": "a/b@main", "base": "hub:a/b@0123abc"},
+            'base = AutoModelForCausalLM.from_pretrained("a/b", revision="0123abc")',
+        ),
+        ({"base_name": "here/b", "base": "sha256:1"}, 'from_pretrained("here/b")'),
+        ({"method": "full"}, 'model = AutoModelForCausalLM.from_pretrained("this folder")'),
+    ],
+)
+def test_a_card_says_how_to_load_what_it_is_of(changes: dict[str, str], line: str) -> None:
+    text = card(dataclasses.replace(CELL, **changes), OUTCOME)
+    code = text.split("```")[1]
+    assert line in code
+    assert ("PeftModel" in code) == ("method" not in changes)
+    assert ("import resolve" in code) == ("demo" in line)

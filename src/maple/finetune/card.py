@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from maple import provenance
@@ -11,6 +12,9 @@ from maple.study.methods import FULL
 
 _LEFT_OUT = frozenset({"base_name", "base", "tokenizer", "source", "languages", "rows", "mixture"})
 """Settings that have a sentence of their own."""
+
+_DEMO, _HUB = "demo:", "hub:"
+"""How the names of bases that come with MAPLE begin, and the identities of those of a hub."""
 
 
 def card(cell: TrainCell, outcome: TrainOutcome) -> str:
@@ -30,8 +34,9 @@ def card(cell: TrainCell, outcome: TrainOutcome) -> str:
         "",
         _summary(cell, outcome),
         "",
-        f"The base is `{cell.base}`.",
+        f"The base is `{cell.base}`. Its licence and that of the rows apply.",
         "",
+        *_use(cell),
         *_table(outcome),
         "## Settings",
         "",
@@ -56,6 +61,32 @@ def _summary(cell: TrainCell, outcome: TrainOutcome) -> str:
     )
 
 
+def _use(cell: TrainCell) -> list[str]:
+    """How to load the folder without MAPLE."""
+    imports = ["from transformers import AutoModelForCausalLM"]
+    lines = ['model = AutoModelForCausalLM.from_pretrained("this folder")']
+    if cell.method != FULL:
+        imports.insert(0, "from peft import PeftModel")
+        lines = [
+            f"base = AutoModelForCausalLM.from_pretrained({_where(cell)})",
+            'model = PeftModel.from_pretrained(base, "this folder")',
+        ]
+        if cell.base_name.startswith(_DEMO):
+            imports.insert(0, "from maple.models.files import resolve  # where its bases lie")
+    return ["```python", *imports, "", *lines, "```", ""]
+
+
+def _where(cell: TrainCell) -> str:
+    """What transformers loads the base by."""
+    name = json.dumps(cell.base_name)
+    if cell.base_name.startswith(_DEMO):
+        return f"resolve({name}).path"
+    if cell.base.startswith(_HUB):
+        repo, _, commit = cell.base.removeprefix(_HUB).rpartition("@")
+        return f"{json.dumps(repo)}, revision={json.dumps(commit)}"
+    return name
+
+
 def _settings(cell: TrainCell) -> dict[str, object]:
     return {
         name: getattr(cell, name)
@@ -75,14 +106,15 @@ def _table(outcome: TrainOutcome) -> list[str]:
     if not keys:
         return []
     lines = [
-        "| language | rows | tokens seen | held-out loss before | after |",
-        "|---|---|---|---|---|",
+        "| language | rows | tokens seen | held-out rows | their loss before | after |",
+        "|---|---|---|---|---|---|",
     ]
     for key in keys:
         count = outcome.by_language.get(key)
         seen = (f"{count.rows:,}", f"{count.tokens:,}") if count else ("–", "–")
+        held_out = f"{outcome.held_out_rows[key]:,}" if key in outcome.held_out_rows else "–"
         losses = (_loss(outcome.held_out_before, key), _loss(outcome.held_out_after, key))
-        lines.append("| " + " | ".join((key, *seen, *losses)) + " |")
+        lines.append("| " + " | ".join((key, *seen, held_out, *losses)) + " |")
     if outcome.held_out_dropped:
         left = ", ".join(f"{count:,} {key}" for key, count in outcome.held_out_dropped.items())
         lines += ["", f"Held-out rows longer than `max_tokens`, not measured: {left}."]

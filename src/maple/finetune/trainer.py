@@ -267,6 +267,7 @@ def _outcome(
         ceiling=rate,
         held_out_before=held_out.get(0, {}),
         held_out_after=held_out.get(last, {}),
+        held_out_rows=validation.held_out.counts if validation else {},
         held_out_dropped=validation.dropped if validation else {},
         best_step=stopping.best_step if stopping else None,
     )

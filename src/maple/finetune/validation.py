@@ -22,7 +22,11 @@ Weights = Mapping[str, torch.Tensor]
 
 
 class HeldOut:
-    """Rows that are not trained on, encoded and packed."""
+    """Rows that are not trained on, encoded and packed.
+
+    Attributes:
+        counts: rows by language.
+    """
 
     def __init__(self, rows: Mapping[str, Sequence[EncodedRow]], most_tokens: int) -> None:
         """
@@ -30,6 +34,7 @@ class HeldOut:
             rows: by language key, at least one each.
             most_tokens: of a pack.
         """
+        self.counts = {language: len(own) for language, own in sorted(rows.items())}
         self._packs: dict[str, list[PackedRows]] = {}
         for language, own in sorted(rows.items()):
             lengths = [len(row.input_ids) for row in own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -11,6 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from maple.store import Store
 from maple.sweep.plan import Plan, Todo
 from maple.sweep.progress import describe_train
+
+_QUIET_SECONDS = 60.0
+"""After so long without a line, one says how far the work is, where there are no bars."""
 
 
 class Display:
@@ -43,6 +47,9 @@ class Display:
         self._all = self._bars.add_task("cells", total=self._pending)
         self._one = self._bars.add_task("", total=None, visible=False)
         self._settled = 0
+        self._trained = frozenset(plan.grid.train)
+        self._begun = False
+        self._said = time.monotonic()
 
     def __enter__(self) -> Display:
         self._console.print(f"{self._pending} cells to compute")
@@ -62,10 +69,11 @@ class Display:
         kind = event["event"]
         name = self._names.get(str(event.get("id", "")), "")
         if kind == "start":
+            self._begun = False
             self._bars.reset(self._one, description=name, visible=True, total=None)
         elif kind == "progress":
-            self._bars.update(
-                self._one, completed=int(str(event["step"])), total=int(str(event["steps"]))
+            self._show_step(
+                str(event["id"]), name, int(str(event["step"])), int(str(event["steps"]))
             )
         elif kind == "load":
             if "server" in event:
@@ -79,5 +87,14 @@ class Display:
         elif kind == "waiting":
             self._line(f"waiting for {event['count']} cells that another sweep works on")
 
+    def _show_step(self, cell_id: str, name: str, step: int, steps: int) -> None:
+        self._bars.update(self._one, completed=step, total=steps)
+        if cell_id in self._trained and step > 1 and not self._begun:
+            self._line(f"going on behind step {step - 1} of {steps}: {name}")
+        elif not self._live and time.monotonic() - self._said > _QUIET_SECONDS:
+            self._line(f"{step} of {steps}: {name}")
+        self._begun = True
+
     def _line(self, text: str) -> None:
+        self._said = time.monotonic()
         self._bars.console.print(text, markup=False)

@@ -12,14 +12,20 @@ _OURS = ("record.json", "log.jsonl")
 """Files of a train folder that are the store's own."""
 
 
-def lay_out(store: Store, train_id: str) -> None:
+def lay_out(store: Store, train_id: str) -> bool:
     """Put a product's files into the results folder itself, for PEFT or transformers to load.
 
-    They are links to the store's where the disk can do that, and take no space. Those of an earlier
+    They are links to the store's where the disk can do that, and take no space. Those of another
     training in the same folder go.
+
+    Returns:
+        whether there were such.
     """
     product = _files(store.train_folder(train_id))
     names = {path.name for path in product}
+    card = store.train_folder(train_id) / "README.md"  # it names every setting
+    there = store.root / card.name
+    is_other = there.exists() and there.read_bytes() != card.read_bytes()
     for folder in (store.root / "train").iterdir():
         for path in _files(folder):
             if path.name not in names:
@@ -32,6 +38,8 @@ def lay_out(store: Store, train_id: str) -> None:
         except OSError:
             shutil.copyfile(path, staged)
         staged.replace(store.root / path.name)
+        staged.unlink(missing_ok=True)  # two links to one file are not put in each other's place
+    return is_other
 
 
 def _files(folder: Path) -> list[Path]:

@@ -122,7 +122,9 @@ def show(
     from maple.models.head import IGNORED
 
     tokenizer = load_tokenizer(base)
-    languages = [language_of(language).key] if language else list(sources[source].languages[:n])
+    languages = (
+        [language_of(language).key] if language is not None else list(sources[source].languages[:n])
+    )
     rows = list(islice(_by_turns(sources[source], languages, folder), max(n, _SAMPLE)))
     shown: list[ShownRow] = []
     lengths: list[int] = []
