@@ -210,12 +210,9 @@ class _GatedLora(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        *matrices: Any,
-    ) -> Tensor:
-        *pairs, scales, bases, kind = matrices
+    def forward(ctx: Any, x: Tensor, *layers: Any) -> Tensor:
+        # A and B of the three layers, what scales each B, the frozen layers, the activation.
+        *pairs, scales, bases, kind = layers
         act, _ = _ACTIVATIONS[kind]
         rows = x.flatten(0, -2)
         downs = [a.to(x.dtype) for a in pairs[::2]]
