@@ -78,7 +78,8 @@ def describe_train(cell: TrainCell) -> str:
     method = cell.method if cell.r is None else f"{cell.method} r={cell.r}"
     template = None if cell.template_name in (None, "plain") else f"template {cell.template_name}"
     data = ", ".join(filter(None, (cell.source, cell.mixture, template)))
-    return f"{cell.base_name}, {method}, {cell.train_bits} bits, {data}, seed {cell.seed}"
+    rate = f"learning rate {cell.learning_rate:g}"
+    return f"{cell.base_name}, {method}, {rate}, {cell.train_bits} bits, {data}, seed {cell.seed}"
 
 
 def describe_eval(plan: PlanFile, cell: EvalCell) -> str:
