@@ -32,7 +32,7 @@ def test_where_nobody_watches_a_line_a_minute_says_how_far_it_is(
         now[0] = 400.0
         shown({"event": "progress", "id": asked, "step": 8, "steps": 40})
     lines = written.getvalue().splitlines()
-    what = "scripted:hash, lora r=8, learning rate 0.0002, 16 bits, mini, seed 0"
+    what = "scripted:hash, lora r=8, learning rate 0.0003, 16 bits, mini, seed 0"
     assert lines[1:4] == [
         f"going on behind step 20 of 60: {what}",
         f"23 of 60: {what}",
