@@ -2,7 +2,7 @@
 
 Products of a small model are so fast that what stands between them takes as long. PEFT's LoRA
 layer writes its output four times; transformers' norms keep three float32 copies of their input,
-its gated blocks four vectors where three are enough. Each is put here into one node of the graph,
+its gated blocks four vectors where two are enough. Each is put here into one node of the graph,
 with the backward pass written out. What is computed is the same, in the same precision, but for
 the order of some roundings.
 
@@ -205,8 +205,7 @@ def _multiplies(block: Any) -> bool:
 class _GatedLora(torch.autograd.Function):
     """last(act(gate(x)) * up(x)) of three layers as in `_LoraLinear`.
 
-    The squashed gate is kept, which takes as long to make again as a product; its product with the
-    other layer's output is not.
+    The squashed gate and its product with the other layer's output are made again, not kept.
     """
 
     @staticmethod
@@ -219,18 +218,17 @@ class _GatedLora(torch.autograd.Function):
         ups = [(b * scale).to(x.dtype) for b, scale in zip(pairs[1::2], scales, strict=True)]
         gate, low_gate = _forward(rows, rows, downs[0], ups[0], bases[0])
         other, low_other = _forward(rows, rows, downs[1], ups[1], bases[1])
-        opened = act(gate)
-        inner = opened * other
+        inner = act(gate).mul_(other)
         out, low = _forward(inner, inner, downs[2], ups[2], bases[2])
-        ctx.save_for_backward(rows, gate, other, opened, low_gate, low_other, low, *downs, *ups)
+        ctx.save_for_backward(rows, gate, other, low_gate, low_other, low, *downs, *ups)
         ctx.scales, ctx.bases, ctx.kind, ctx.shape = scales, bases, kind, x.shape
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        rows, gate, other, opened, low_gate, low_other, low, *matrices = ctx.saved_tensors
+        rows, gate, other, low_gate, low_other, low, *matrices = ctx.saved_tensors
         downs, ups = matrices[:3], matrices[3:]
-        _, act_backward = _ACTIVATIONS[ctx.kind]
+        act, act_backward = _ACTIVATIONS[ctx.kind]
 
         def back(layer: int, slope: Tensor, seen: Tensor, low: Tensor) -> tuple[Tensor, ...]:
             slope_low, of_a, of_b = _of_adapter(slope, seen, low, ups[layer], ctx.scales[layer])
@@ -238,8 +236,9 @@ class _GatedLora(torch.autograd.Function):
             return of_seen.addmm_(slope_low, downs[layer]), of_a, of_b
 
         slope = outer[0].flatten(0, -2)
+        opened = act(gate)
         of_inner, *last = back(2, slope, opened * other, low)
-        of_x, *second = back(1, opened * of_inner, rows, low_other)
+        of_x, *second = back(1, opened.mul_(of_inner), rows, low_other)
         of_gate = act_backward(of_inner.mul_(other), gate)
         part, *first = back(0, of_gate, rows, low_gate)
         return of_x.add_(part).view(ctx.shape), *first, *second, *last, None, None, None
