@@ -175,6 +175,18 @@ def test_a_pack_without_room_behind_its_rows() -> None:
     assert len(layout.spare) == 0
 
 
+def test_layers_share_a_mask() -> None:
+    layout = Layout.of([3, 2])
+    like = torch.zeros(1)
+    mask = layout.mask(2, like)
+    assert layout.mask(2, like) is mask
+    assert layout.mask(None, like) is not mask
+    assert layout.mask(2, like.bfloat16()).dtype == torch.bfloat16
+    seen = (mask[0, 0, :4, :4] == 0).int().tolist()
+    assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    assert layout.to(torch.device("cpu")).masks == {}
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_the_gradient_of_a_pack_is_that_of_its_rows(family: str) -> None:
     """By our attention, and by a kernel that is given the same layout."""

@@ -14,7 +14,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -51,12 +51,15 @@ class Layout:
         places: [N] int64, each token's place in B rows of T.
         tokens: [B T] int64, the token at each place; behind a row its last one again.
         spare: [B T - N] int64, the places behind rows.
+        masks: those that layers have asked for, by window and type: each backward pass would keep
+            one of its own, 8 MB for 2,048 tokens in bfloat16.
     """
 
     lengths: tuple[int, ...]
     places: Tensor
     tokens: Tensor
     spare: Tensor
+    masks: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, lengths: Sequence[int]) -> Layout:
@@ -75,9 +78,10 @@ class Layout:
         )
 
     def to(self, device: torch.device) -> Layout:
-        """The same on another device."""
-        parts = (self.places, self.tokens, self.spare)
-        return Layout(self.lengths, *(part.to(device) for part in parts))
+        """The same on another device, with no masks."""
+        return Layout(
+            self.lengths, self.places.to(device), self.tokens.to(device), self.spare.to(device)
+        )
 
     @property
     def longest(self) -> int:
@@ -88,6 +92,18 @@ class Layout:
     def width(self) -> int:
         """T."""
         return len(self.tokens) // len(self.lengths)
+
+    def mask(self, window: int | None, like: Tensor) -> Tensor:
+        """[1, 1, T, T] to add to the scores: 0 where a token is seen, -inf elsewhere.
+
+        Args:
+            window: latest tokens seen, the token itself included; None for all.
+            like: of the mask's type and device.
+        """
+        key = window, like.dtype
+        if key not in self.masks:
+            self.masks[key] = _mask(self.width, window, like)
+        return self.masks[key]
 
     def below(self, states: Tensor) -> Tensor:
         """[1, heads, N, width] to [B, heads, T, width]; what is behind a row counts for nothing."""
@@ -231,7 +247,7 @@ def _attend(
         )
     is_cut = sliding_window is not None and layout.longest > sliding_window
     with _as_is_fast([layout.below(part) for part in (query, key, value)]) as states:
-        mask = functools.partial(_mask, layout.width, sliding_window, states[0])
+        mask = functools.partial(layout.mask, sliding_window if is_cut else None, states[0])
         if _is_plain(plain, states[0], settings):
             attended = attend(states[0], states[1], states[2], mask(), settings["scaling"])
         else:
@@ -273,7 +289,6 @@ def _as_is_fast(states: list[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _mask(length: int, window: int | None, like: Tensor) -> Tensor:
-    """[1, 1, T, T] to add to the scores: 0 where a token is seen, -inf elsewhere."""
     places = torch.arange(length, device=like.device)
     distance = places[:, None] - places
     hidden = distance < 0
