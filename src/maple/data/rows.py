@@ -21,11 +21,13 @@ class Row:
         where: what an error message calls its place: "test.it.jsonl:12".
         number: its line in the file, or its position in a Parquet file; from 1.
         values: the release's own names and values.
+        hint: what to do when one of them is wrong.
     """
 
     where: str
     number: int
     values: Mapping[str, object]
+    hint: str = "compare the file with its release; it may be incomplete"
 
     def text(self, name: str) -> str:
         """A value that must be a string; it may be empty.
@@ -70,9 +72,7 @@ class Row:
 
     def error(self, what: str) -> DataError:
         """A DataError about this row, to be raised by the caller."""
-        return DataError(
-            f"{self.where}: {what}", "compare the file with its release; it may be incomplete"
-        )
+        return DataError(f"{self.where}: {what}", self.hint)
 
     def _value(self, name: str) -> object:
         if name not in self.values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def source_of(described: UserSource) -> Source:
     @lru_cache(maxsize=1)
     def rows_of(path: str) -> list[Row]:
         if described.hub is not None:
-            return HubDataset(described.hub, described.revision).rows(path)
-        return read_rows(Path(path))
+            rows = HubDataset(described.hub, described.revision).rows(path)
+        else:
+            rows = read_rows(Path(path))
+        return [replace(row, hint=f"compare it with {described.where}.fields") for row in rows]
 
     def read(language: str, _folder: Path | None) -> list[Row]:
         code = described.languages[language]
@@ -93,7 +96,7 @@ def _turns(row: Row, described: UserSource) -> list[tuple[str, str]]:
         raise row.error(f"{name!r} is no list of messages; it has " + ", ".join(row.values))
     turns = []
     for number, message in enumerate(messages):
-        inner = Row(f"{row.where}, {name}[{number}]", number, message)
+        inner = Row(f"{row.where}, {name}[{number}]", number, message, row.hint)
         given = inner.text(fields.get("role", "role"))
         role = described.roles.get(given, given)
         if role not in _ROLES:

@@ -285,8 +285,9 @@ def _check_targets(base: BaseModel, train: TrainSection | None) -> None:
         smallest, shape = min(found.items(), key=lambda item: min(item[1]))
         large = [r for r in train.r or () if r > min(shape)]
         if large:
+            take = "take" if len(decomposing) > 1 else "takes"
             raise ModelError(
-                f"{base.name}: train.r: {' and '.join(decomposing)} take r directions from each "
+                f"{base.name}: train.r: {' and '.join(decomposing)} {take} r directions from each "
                 f"layer, and {smallest} has only {min(shape)}; got r = {large[0]}",
                 f"lower r to {min(shape)}, or leave the layer out of target_modules",
             )
