@@ -108,17 +108,20 @@ class Layout:
     def below(self, states: Tensor) -> Tensor:
         """[1, heads, N, width] to [B, heads, T, width]; what is behind a row counts for nothing."""
         flat = states[0].transpose(0, 1)
-        laid: Tensor = _Gathered.apply(  # type: ignore[no-untyped-call]
-            flat, self.tokens, self.places, None
-        )
-        return laid.view(len(self.lengths), -1, *flat.shape[1:]).transpose(1, 2)
+        if len(self.spare):
+            flat = _Gathered.apply(  # type: ignore[no-untyped-call]
+                flat, self.tokens, self.places, None
+            )
+        return flat.view(len(self.lengths), -1, *flat.shape[1:]).transpose(1, 2)
 
     def beside(self, states: Tensor) -> Tensor:
         """[B, T, heads, width] to [1, N, heads, width]."""
-        found: Tensor = _Gathered.apply(  # type: ignore[no-untyped-call]
-            states.flatten(0, 1), self.places, self.tokens, self.spare
-        )
-        return found[None]
+        flat = states.flatten(0, 1)
+        if len(self.spare):
+            flat = _Gathered.apply(  # type: ignore[no-untyped-call]
+                flat, self.places, self.tokens, self.spare
+            )
+        return flat[None]
 
 
 class _Gathered(torch.autograd.Function):
