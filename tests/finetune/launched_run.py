@@ -47,13 +47,13 @@ def main(out: Path, method: str) -> None:
     )
 
 
-def shard(version: int) -> None:
+def shard() -> None:
     """Let accelerate shard on a CPU, which it does on accelerators only."""
     plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=version,
+        fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",
         transformer_cls_names_to_wrap=["Gemma3DecoderLayer"],
-        reshard_after_forward=version == 2,
+        reshard_after_forward=True,
         state_dict_type="FULL_STATE_DICT",
         cpu_ram_efficient_loading=False,
     )
@@ -69,7 +69,7 @@ def shard(version: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[3:] == ["shards"]:
-        shard(2)
+        shard()
     main(Path(sys.argv[1]), sys.argv[2])
     state = PartialState()
     print(f"process {state.process_index} of {state.num_processes}")  # noqa: T201

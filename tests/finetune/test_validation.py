@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_finetune import CELL, PAIRS, load_plain, make_loaded, make_model, padded, product, silent
 
 from maple.errors import DataError, ModelError
-from maple.finetune import loop, trainer
+from maple.finetune import checkpoints, loop, trainer
 from maple.finetune.encoding import encode
 from maple.finetune.steplog import StepLog
 from maple.finetune.trainer import train
@@ -318,13 +318,27 @@ def test_shards_that_cannot_be_put_together_are_refused(
         trained(tmp_path)
 
 
+def test_a_training_begun_whole_does_not_go_on_in_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = checkpoints.Checkpoint(tmp_path / "checkpoints" / "checkpoint-1", 0, 1.0)
+    monkeypatch.setattr(checkpoints, "latest", lambda *_: there)
+    monkeypatch.setattr(loop.Loop, "_check_shards", lambda _: None)
+    monkeypatch.setattr(loop.Loop, "is_sharded", True)
+    with pytest.raises(ModelError, match="checkpoint-1: a checkpoint of weights that were not sh"):
+        trained(tmp_path)
+
+
 def test_a_family_with_a_head_of_its_own_is_not_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our loss takes body and head apart and would learn other probabilities."""
     loaded = make_loaded()
     forward = loaded.model.forward
-    doubled = lambda **inputs: SimpleNamespace(logits=2 * forward(**inputs).logits)  # noqa: E731
+
+    def doubled(**inputs: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=2 * forward(**inputs).logits)
+
     monkeypatch.setattr(loaded.model, "forward", doubled)
     with pytest.raises(ModelError, match="scale their logits in a way that is not known here"):
         trained(tmp_path, loaded)
