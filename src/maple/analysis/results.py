@@ -6,26 +6,51 @@ weighs every language the same. Its interval resamples clusters over all languag
 same passage in several languages is drawn as often in each, since translated items rise and fall
 together and languages are therefore no independent evidence.
 
-Letters in shapes: n items, c clusters, b resamples, k subsets.
+Everything of one benchmark shares one matrix of weights, so that the resamples kept in `Panel` may
+be subtracted and averaged at will: each such combination has the interval that its items give it.
+
+Declared families of tests: the deltas of all languages and adapters of a setting
+(Benjamini-Hochberg), and the macro deltas of its adapters (Holm).
+
+Letters in shapes: n items, c clusters, b resamples, k cells.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
+from maple.analysis.blocks import Block
 from maple.analysis.columns import ESTIMATES, frame
-from maple.analysis.estimates import Estimate, Floats, mean, paired_difference, weights
+from maple.analysis.estimates import (
+    DIFFERENCE,
+    LEVEL,
+    RESAMPLES,
+    SCORE,
+    Estimate,
+    Floats,
+    Integers,
+    Replicates,
+    draw,
+    effective,
+    intervals,
+)
+from maple.analysis.resampling import (
+    SEED,
+    Key,
+    Resampled,
+    averaged,
+    estimates,
+    p_values,
+)
+from maple.analysis.significance import adjusted
 from maple.records import EvalCell
 from maple.store import PlanFile
 from maple.study.setups import setup_of
-
-LEVEL = 0.95
-"""Coverage that every interval aims at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +63,8 @@ class Result:
             itself and where that base was not scored.
         chance: mean over the items of 1 / number of choices; None for generation, and where an
             item has a single one.
+        p: two-sided p-value of the delta by sign flips; None without a delta or its interval.
+        adjusted: p corrected over its family.
     """
 
     eval_id: str
@@ -45,6 +72,8 @@ class Result:
     score: Estimate
     delta: Estimate | None
     chance: float | None
+    p: float | None = None
+    adjusted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +96,10 @@ class Setting:
     version: int
 
 
+_Row = tuple[Setting, str, int]
+"""Setting, train id and precision while answering."""
+
+
 @dataclass(frozen=True, slots=True)
 class Macro:
     """The mean over the subsets of a setting, of one train cell at one precision.
@@ -75,6 +108,8 @@ class Macro:
         score: over the subsets that are finished, each weighing the same; 0 to 1.
         delta: over the subsets that are finished on both sides.
         subsets: the finished ones, in the plan's order; `planned` counts all.
+        p: two-sided p-value of the delta by sign flips; None without a delta or its interval.
+        adjusted: p corrected over its family.
     """
 
     setting: Setting
@@ -84,6 +119,8 @@ class Macro:
     delta: Estimate | None
     subsets: tuple[str, ...]
     planned: int
+    p: float | None = None
+    adjusted: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -92,24 +129,34 @@ class Macro:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
-    """Scores of one eval cell under one metric, n items each."""
+class Panel:
+    """Scores of k finished cells with their resamples.
 
-    ids: list[str]
-    clusters: list[str]
-    scores: Floats
-    chance: float | None
+    Attributes:
+        rows: row of each cell and metric.
+        values: mean score, [k], 0 to 1.
+        replicates: its resamples, [k, b]; NaN where a resample holds none of the cell's items.
+        groups: effective number of clusters, [k].
+    """
+
+    rows: Mapping[Key, int] = field(hash=False)
+    values: Floats = field(hash=False)
+    replicates: Replicates = field(hash=False)
+    groups: Floats = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
     """All estimates of a study."""
 
-    cells: Mapping[tuple[str, str], Result]
+    cells: Mapping[Key, Result]
     """By (eval id, metric); finished and scored cells only."""
 
     macros: tuple[Macro, ...]
     """In the plan's order; only cells with at least one finished subset."""
+
+    panel: Panel
+    """What further analyses combine."""
 
 
 def settings_of(plan: PlanFile, score_id: str) -> tuple[Setting, ...]:
@@ -133,56 +180,44 @@ def settings_of(plan: PlanFile, score_id: str) -> tuple[Setting, ...]:
     return tuple(dataclasses.replace(one, prompt=name) for name in names)
 
 
-def results(plan: PlanFile, scores: pl.DataFrame) -> Results:
+def results(plan: PlanFile, found: Sequence[Block], resamples: int = RESAMPLES) -> Results:
     """Every estimate that the scores allow.
 
     Args:
         plan: which cells belong together.
-        scores: from `frames.scores`.
+        found: from `blocks.blocks`.
+        resamples: bootstrap resamples.
     """
-    scored = _by_cell(scores)
     bases = untuned(plan)
-    found: dict[tuple[str, str], Result] = {}
-    groups: dict[tuple[Setting, str, int], list[str]] = {}
-    for score_id, score in plan.scores.items():
-        cell = plan.evals[score.eval_id]
-        for setting in settings_of(plan, score_id):
-            row = (setting, cell.train_id, cell.eval_bits)
-            groups.setdefault(row, []).append(score.eval_id)
-        key = score.eval_id, score.metric
-        if key in scored:
-            base = bases.get(score.eval_id)
-            reference = scored.get((base, score.metric)) if base is not None else None
-            found[key] = _result(key, scored[key], reference)
-    macros = []
-    for (setting, train_id, bits), evals in groups.items():
-        done = [name for name in evals if (name, setting.metric) in scored]
-        if done:
-            score_parts = [scored[name, setting.metric] for name in done]
-            joined = linked([(part.ids, part.clusters) for part in score_parts])
-            delta_parts = [
-                paired
-                for name in done
-                if name in bases
-                and (base_scored := scored.get((bases[name], setting.metric))) is not None
-                and (paired := _paired(scored[name, setting.metric], base_scored)) is not None
-            ]
-            macros.append(
-                Macro(
-                    setting,
-                    train_id,
-                    bits,
-                    macro([(one.scores, [joined[c] for c in one.clusters]) for one in score_parts]),
-                    macro(
-                        [(a - b, [joined[c] for c in clusters]) for a, b, clusters in delta_parts]
-                    )
-                    if delta_parts
-                    else None,
-                    tuple(plan.evals[name].subset for name in done),
-                    len(evals),
-                )
-            )
-    return Results(found, tuple(macros))
+    settings = {
+        (score.eval_id, score.metric): settings_of(plan, score_id)
+        for score_id, score in plan.scores.items()
+    }
+    groups: dict[tuple[str, str], list[Block]] = {}
+    for block in found:
+        dataset = plan.evals[block.eval_ids[0]].dataset
+        groups.setdefault((block.task, dataset), []).append(block)
+    measured: dict[Key, _Measured] = {}
+    macros: dict[_Row, Macro] = {}
+    kept: list[tuple[list[Key], Floats, Replicates, Floats]] = []
+    asked = _asked(plan, settings)
+    for group in groups.values():
+        resampled = Resampled(group, bases, resamples)
+        chances = {
+            (name, block.metric): _chance(block.n_choices)
+            for block in group
+            for name in block.eval_ids
+        }
+        measured |= _cells(resampled, chances)
+        macros |= _macros(resampled, asked)
+        kept.append(_kept(resampled))
+    cells = _corrected_cells(measured, settings)
+    in_order = {key: cells[key] for key in settings if key in cells}
+    return Results(
+        in_order,
+        _corrected_macros([macros[row] for row in asked if row in macros]),
+        _panel(kept, resamples),
+    )
 
 
 def untuned(plan: PlanFile) -> dict[str, str]:
@@ -208,40 +243,13 @@ def untuned(plan: PlanFile) -> dict[str, str]:
     return found
 
 
-def linked(parts: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, str]:
-    """Clusters that stand or fall together over several subsets.
-
-    Items of one id are translations of each other. Where each language has passages of its own,
-    as in MLQA, their clusters differ, and clusters that share an item are joined.
-
-    Args:
-        parts: example ids and clusters of the items of each subset.
-
-    Returns:
-        The name of the joined cluster, the first of its members' names, by cluster.
-    """
-    parent = {name: name for _, clusters in parts for name in clusters}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    first: dict[str, str] = {}
-    for ids, clusters in parts:
-        for item, cluster in zip(ids, clusters, strict=True):
-            low, high = sorted((root(cluster), root(first.setdefault(item, cluster))))
-            parent[high] = low
-    return {name: root(name) for name in parent}
-
-
 def macro(
     parts: Sequence[tuple[Floats, Sequence[str]]],
     *,
-    resamples: int = 2000,
-    seed: int = 0,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
     level: float = LEVEL,
+    bounds: tuple[float, float] = SCORE,
 ) -> Estimate:
     """Mean over subsets of their mean over items, with clusters resampled jointly.
 
@@ -254,6 +262,7 @@ def macro(
         resamples: bootstrap resamples.
         seed: of the resamples.
         level: coverage aimed at, between 0 and 1.
+        bounds: what a score can be.
 
     Returns:
         The mean; its interval is None where a subset has fewer than two clusters. `n` counts
@@ -276,12 +285,15 @@ def macro(
         positions = [place[name] for name in clusters]
         np.add.at(totals[:, column], positions, scores)
         np.add.at(totals[:, len(parts) + column], positions, 1.0)
-    drawn = weights(names, resamples, seed) @ totals
+    drawn = draw(len(names), resamples, seed) @ totals
     sums, sizes = drawn[:, : len(parts)], drawn[:, len(parts) :]
     whole = (sizes > 0).all(axis=1)
     means = (sums[whole] / sizes[whole]).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), items, len(names))
+    group = effective(totals[:, len(parts) :].sum(axis=1))
+    low, high = intervals(
+        np.array([value]), means[None], np.array([group]), level=level, bounds=bounds
+    )
+    return Estimate(value, float(low[0]), float(high[0]), items, len(names))
 
 
 def table(cells: pl.DataFrame, found: Results) -> pl.DataFrame:
@@ -312,39 +324,118 @@ def table(cells: pl.DataFrame, found: Results) -> pl.DataFrame:
     return cells.hstack(frame(ESTIMATES, rows))
 
 
-def _result(key: tuple[str, str], own: _Scored, base: _Scored | None) -> Result:
-    paired = _paired(own, base) if base is not None else None
-    return Result(
-        eval_id=key[0],
-        metric=key[1],
-        score=mean(own.scores, own.clusters, level=LEVEL),
-        delta=paired_difference(*paired, level=LEVEL) if paired is not None else None,
-        chance=own.chance,
-    )
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    score: Estimate
+    delta: Estimate | None
+    chance: float | None
+    p: float | None
 
 
-def _by_cell(scores: pl.DataFrame) -> dict[tuple[str, str], _Scored]:
-    parts = scores.partition_by("eval_id", "metric", as_dict=True)
+def _cells(one: Resampled, chances: Mapping[Key, float | None]) -> dict[Key, _Measured]:
+    """Estimates of every cell, p-values not corrected yet."""
+    scores = estimates(list(one.means.values()), SCORE)
+    compared = list(one.deltas.values())
+    deltas = dict(zip(one.deltas, estimates(compared, DIFFERENCE), strict=True))
+    tested = dict(zip(one.deltas, p_values(compared), strict=True))
     return {
-        (str(eval_id), str(metric)): _Scored(
-            part["example_id"].to_list(),
-            part["cluster_id"].to_list(),
-            part["score"].to_numpy(),
-            _chance(part["n_choices"].to_numpy().astype(np.float64)),
-        )
-        for (eval_id, metric), part in parts.items()
+        key: _Measured(score, deltas.get(key), chances[key], tested.get(key))
+        for key, score in zip(one.means, scores, strict=True)
     }
 
 
-def _chance(choices: Floats) -> float | None:
+def _macros(one: Resampled, asked: Mapping[_Row, Sequence[tuple[str, str]]]) -> dict[_Row, Macro]:
+    """Means over the subsets of every row that has any of its cells here.
+
+    Args:
+        asked: subset and eval id of the cells of each row.
+    """
+    rows, means, deltas, names = [], [], [], []
+    for row, cells in asked.items():
+        metric = row[0].metric
+        done = [(subset, name) for subset, name in cells if (name, metric) in one.means]
+        if not done:
+            continue
+        rows.append(row)
+        names.append(tuple(subset for subset, _ in done))
+        means.append(averaged([one.means[name, metric] for _, name in done]))
+        both = [one.deltas[name, metric] for _, name in done if (name, metric) in one.deltas]
+        deltas.append(averaged(both) if both else None)
+    compared = [delta for delta in deltas if delta is not None]
+    of_deltas = iter(zip(estimates(compared, DIFFERENCE), p_values(compared), strict=True))
+    found = {}
+    for row, score, mean, subsets in zip(rows, estimates(means, SCORE), deltas, names, strict=True):
+        delta, p = next(of_deltas) if mean is not None else (None, None)
+        found[row] = Macro(*row, score, delta, subsets, len(asked[row]), p)
+    return found
+
+
+def _kept(one: Resampled) -> tuple[list[Key], Floats, Replicates, Floats]:
+    """What `Panel` holds of these cells."""
+    means = list(one.means.values())
+    return (
+        list(one.means),
+        np.array([mean.value for mean in means]),
+        np.stack([mean.replicates for mean in means]),
+        np.array([effective(mean.sizes) for mean in means]),
+    )
+
+
+def _asked(
+    plan: PlanFile, settings: Mapping[Key, tuple[Setting, ...]]
+) -> dict[_Row, list[tuple[str, str]]]:
+    """Subset and eval id of the cells of every row: a train cell at one precision in a setting."""
+    found: dict[_Row, list[tuple[str, str]]] = {}
+    for (name, _), of_cell in settings.items():
+        cell = plan.evals[name]
+        for setting in of_cell:
+            row = (setting, cell.train_id, cell.eval_bits)
+            found.setdefault(row, []).append((cell.subset, name))
+    return found
+
+
+def _corrected_cells(
+    measured: Mapping[Key, _Measured], settings: Mapping[Key, tuple[Setting, ...]]
+) -> dict[Key, Result]:
+    families: dict[Setting, list[Key]] = {}
+    for key, one in measured.items():
+        if one.p is not None:
+            # A prompt of several names is one prompt.
+            families.setdefault(settings[key][0], []).append(key)
+    corrected: dict[Key, float] = {}
+    for keys in families.values():
+        p_values = [p for key in keys if (p := measured[key].p) is not None]
+        corrected |= zip(keys, adjusted(p_values, "bh"), strict=True)
+    return {
+        key: Result(*key, one.score, one.delta, one.chance, one.p, corrected.get(key))
+        for key, one in measured.items()
+    }
+
+
+def _corrected_macros(macros: Sequence[Macro]) -> tuple[Macro, ...]:
+    families: dict[Setting, list[float]] = {}
+    for one in macros:
+        if one.p is not None:
+            families.setdefault(one.setting, []).append(one.p)
+    corrected = {setting: iter(adjusted(p, "holm")) for setting, p in families.items()}
+    return tuple(
+        one if one.p is None else dataclasses.replace(one, adjusted=next(corrected[one.setting]))
+        for one in macros
+    )
+
+
+def _panel(kept: Sequence[tuple[list[Key], Floats, Replicates, Floats]], resamples: int) -> Panel:
+    keys = [key for part in kept for key in part[0]]
+    if not keys:
+        empty = np.zeros(0)
+        return Panel({}, empty, np.zeros((0, resamples), dtype=np.float32), empty)
+    return Panel(
+        {key: row for row, key in enumerate(keys)},
+        np.concatenate([part[1] for part in kept]),
+        np.concatenate([part[2] for part in kept]),
+        np.concatenate([part[3] for part in kept]),
+    )
+
+
+def _chance(choices: Integers) -> float | None:
     return float((1 / choices).mean()) if (choices > 1).all() else None
-
-
-def _paired(own: _Scored, base: _Scored) -> tuple[Floats, Floats, list[str]] | None:
-    """Scores of the items both answered, in the order of `own`, and their clusters."""
-    place = {name: position for position, name in enumerate(base.ids)}
-    shared = [position for position, name in enumerate(own.ids) if name in place]
-    if not shared:
-        return None
-    theirs = [place[own.ids[position]] for position in shared]
-    return own.scores[shared], base.scores[theirs], [own.clusters[position] for position in shared]

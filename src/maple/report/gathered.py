@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from maple.analysis import frames, rates
+from maple.analysis.blocks import blocks
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell, ScoreCell
@@ -126,7 +127,7 @@ def gather(store: Store) -> Gathered:
             f"{store.root}: has no plan.json, so there is nothing to report",
             "name a folder that `maple run` has written",
         )
-    found = results(plan, frames.scores(store, plan))
+    found = results(plan, blocks(store, plan))
     planned = plan.train.keys() | plan.evals.keys() | plan.scores.keys()
     records = tuple(record for record in store.records() if record.id in planned)
     statuses = {record.id: record.status for record in records}

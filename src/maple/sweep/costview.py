@@ -24,6 +24,9 @@ def views(cost: Mapping[str, Any], *, shape: bool) -> Iterator[View]:
     Args:
         shape: rows and items, too; a plan whose cells are shown has told of them.
     """
+    yield _plain(
+        "minimum detectable difference to the untuned base, points of 100", cost["detectable"]
+    )
     if shape:
         yield _rows(cost["rows"])
         yield _plain("evaluation", cost["tasks"])

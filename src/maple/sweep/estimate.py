@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maple.analysis import power
 from maple.models.architecture import Architecture
 from maple.records import TrainCell
 from maple.study.config import Study
@@ -21,6 +22,11 @@ from maple.sweep.workload import Base, Items, Rows
 
 _LIKE_LORA = ("lora", "rslora", "dora", "pissa", "olora")
 """Methods whose parameters are LoRA's, give or take a vector a matrix."""
+
+
+def _spread(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low}–{high}"
 
 
 def _percent(shares: Mapping[int, float]) -> str:
@@ -90,19 +96,20 @@ def estimate(
         rows, items: what it trains on and asks, as `workload` has them.
 
     Returns:
-        JSON-ready: "grid", "rows", "tokens", "tasks", "compute", "memory", "disk", "assumed",
-        "left out".
+        JSON-ready: "grid", "detectable", "rows", "tokens", "tasks", "compute", "memory", "disk",
+        "assumed", "left out".
     """
     work = _Work(study, trained, bases, rows, items)
     return {
         "grid": work.grid(),
+        "detectable": work.detectable_table(),
         "rows": work.row_table(),
         "tokens": work.token_table(),
         "tasks": work.task_table(),
         "compute": work.compute(),
         "memory": work.memory(),
         "disk": work.disk(),
-        "assumed": list(ASSUMED),
+        "assumed": [*([power.ASSUMED] if study.evaluate else []), *ASSUMED],
         "left out": work.left_out(),
     }
 
@@ -188,6 +195,40 @@ class _Work:
             }
             for task, found in tasks.items()
         ]
+
+    def detectable_table(self) -> list[dict[str, Any]]:
+        """Smallest differences to the untuned base that each task can tell, in points.
+
+        Items that were not read count as clusters of their own.
+        """
+        comparisons = sum(
+            len(eval_bits(self.study, cell)) for cell in self.cells if cell.method != "none"
+        )
+        tasks: dict[tuple[str, bool], dict[str, Sequence[str]]] = defaultdict(dict)
+        for one in self.items:
+            clusters = one.clusters or tuple(map(str, range(one.items or 0)))
+            if clusters:
+                tasks[one.task, one.writes][one.subset] = clusters
+        found = []
+        for (task, writes), subsets in tasks.items():
+            least = power.detectable(
+                list(subsets.values()), written=writes, adapters=max(1, comparisons)
+            )
+            found.append(
+                {
+                    "task": task,
+                    "subsets": len(subsets),
+                    "items each": _spread([len(one) for one in subsets.values()]),
+                    "clusters each": _spread([len(set(one)) for one in subsets.values()]),
+                    "one subset": None if least is None else round(least.one, 2),
+                    "mean of subsets": None if least is None else round(least.mean, 2),
+                    "comparisons": comparisons,
+                    "mean, corrected": None
+                    if least is None or least.corrected is None
+                    else round(least.corrected, 2),
+                }
+            )
+        return found
 
     def compute(self) -> list[dict[str, Any]]:
         """Operations and hours by kind of work, base and bits; the last row is the sum."""

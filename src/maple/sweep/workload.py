@@ -53,6 +53,7 @@ class Items:
         items: asked under the limit; None where unknown.
         writes: answers are written; else choices are read.
         texts: some of the items, where they were read.
+        clusters: cluster of each item asked; empty where they were not read.
     """
 
     task: str
@@ -62,6 +63,7 @@ class Items:
     n_shot: int
     writes: bool
     texts: Texts
+    clusters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def _read(one: Asked, limit: int | None) -> Items:
         n_shot=subset.n_shot,
         writes=task.max_new_tokens is not None,
         texts=_item_texts(one),
+        clusters=tuple(item.cluster_id for item in one.items[:limit]),
     )
 
 

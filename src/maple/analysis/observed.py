@@ -1,0 +1,235 @@
+"""The finished cells of a study as observations: what was asked of which adapter, in what language.
+
+Letters in shapes: m observations, a adapters, b resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maple.analysis.effects import design
+from maple.analysis.estimates import Floats, Replicates
+from maple.analysis.results import Results, Setting, settings_of, untuned
+from maple.languages import ENGLISH, Language, language
+from maple.records import TrainCell
+from maple.store import PlanFile
+
+LOW, HIGH, IN_ENGLISH = "low", "high", "English"
+"""Groups of languages: resource classes 0 to 3, 4 and 5 without English, English."""
+
+Adapter = tuple[str, int]
+"""Train id and precision while answering."""
+
+Unit = tuple[Setting, str]
+"""One subset under one setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A cell mean of an adapter, under its task's primary metric.
+
+    Attributes:
+        row: of the panel.
+        base: row of the untuned base asked in the same way; None where it is not there.
+    """
+
+    unit: Unit
+    language: Language
+    adapter: Adapter
+    cell: TrainCell
+    row: int
+    base: int | None
+
+    @property
+    def group(self) -> str | None:
+        """LOW, HIGH or IN_ENGLISH; None where the resource class is unknown."""
+        return group_of(self.language)
+
+    @property
+    def as_trained(self) -> bool:
+        """Whether it answered in the precision that it was trained in."""
+        return self.cell.train_bits == self.adapter[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """One number for each of several adapters, over the same units, in points of 100.
+
+    Attributes:
+        adapters, cells: what each number belongs to.
+        values: [a].
+        replicates: their resamples, [a, b].
+        groups: effective number of clusters behind them.
+        units: how many cell means went into each.
+        left_out: adapters that lack some of the units.
+    """
+
+    adapters: tuple[Adapter, ...]
+    cells: tuple[TrainCell, ...]
+    values: Floats
+    replicates: Replicates
+    groups: float
+    units: int
+    left_out: int
+
+    def design(self) -> Floats:
+        """What the adapters differ in by the study's intention, [a, p]."""
+        return design(
+            [
+                [float(np.log2(cell.r)) if cell.r else 0.0 for cell in self.cells],
+                [float(np.log2(bits)) for _, bits in self.adapters],
+                [arm(cell) for cell in self.cells],
+            ]
+        )
+
+    def where(self, wanted: Callable[[TrainCell], bool]) -> Means | None:
+        """Those of some adapters; None where there are none."""
+        kept = [place for place, cell in enumerate(self.cells) if wanted(cell)]
+        if not kept:
+            return None
+        return Means(
+            tuple(self.adapters[place] for place in kept),
+            tuple(self.cells[place] for place in kept),
+            self.values[kept],
+            self.replicates[kept],
+            self.groups,
+            self.units,
+            self.left_out,
+        )
+
+
+def group_of(spoken: Language) -> str | None:
+    """The group that a language counts to; None where its resource class is unknown."""
+    if spoken.key == ENGLISH:
+        return IN_ENGLISH
+    if spoken.resource_class is None:
+        return None
+    return LOW if spoken.resource_class <= 3 else HIGH
+
+
+def arm(cell: TrainCell) -> tuple[object, ...]:
+    """What an adapter differs in from others beside rank, bits and seed."""
+    return (
+        cell.base_name,
+        cell.source,
+        cell.mixture,
+        cell.template_name,
+        cell.method,
+        cell.learning_rate,
+        cell.options,
+    )
+
+
+class Observed:
+    """A study's observations, its untuned bases left out.
+
+    Args:
+        plan: the study.
+        results: its estimates.
+    """
+
+    def __init__(self, plan: PlanFile, results: Results) -> None:
+        self.plan = plan
+        self.panel = results.panel
+        bases = untuned(plan)
+        rows = self.panel.rows
+        found = []
+        for score_id, score in plan.scores.items():
+            asked = plan.evals[score.eval_id]
+            cell = plan.train[asked.train_id]
+            key = score.eval_id, score.metric
+            primary = plan.primary_metrics.get(asked.task) == score.metric
+            if cell.method == "none" or not primary or key not in rows:
+                continue
+            spoken = language(plan.languages[f"{asked.task}/{asked.subset}"])
+            base = rows.get((bases.get(score.eval_id, ""), score.metric))
+            # A prompt of several names is one prompt.
+            setting = settings_of(plan, score_id)[0]
+            adapter = asked.train_id, asked.eval_bits
+            unit = setting, asked.subset
+            found.append(Observation(unit, spoken, adapter, cell, rows[key], base))
+        self.all = tuple(found)
+
+    def compared(self) -> list[Observation]:
+        """Those whose untuned base was asked, too."""
+        return [one for one in self.all if one.base is not None]
+
+    def points(self, observations: Sequence[Observation]) -> tuple[Floats, Replicates]:
+        """Scores in points, [m], and their resamples, [m, b]."""
+        rows = [one.row for one in observations]
+        return 100 * self.panel.values[rows], 100 * self.panel.replicates[rows]
+
+    def gains(self, observations: Sequence[Observation]) -> tuple[Floats, Replicates]:
+        """Differences to the untuned base in points, [m], and their resamples, [m, b]."""
+        own = [one.row for one in observations]
+        base = [one.base for one in observations if one.base is not None]
+        values, replicates = self.panel.values, self.panel.replicates
+        return 100 * (values[own] - values[base]), 100 * (replicates[own] - replicates[base])
+
+    def groups(self, observations: Iterable[Observation]) -> float:
+        """The smallest effective number of clusters behind any of them."""
+        return float(min(self.panel.groups[one.row] for one in observations))
+
+    def gains_of_adapters(self, wanted: Callable[[Observation], bool]) -> Means | None:
+        """Mean gain of each adapter: over languages within a setting, then over settings.
+
+        Adapters that lack some of the units that others have are left out, since means over other
+        units do not compare.
+
+        Args:
+            wanted: which observations to take; the same units for every adapter.
+
+        Returns:
+            None where no adapter has any.
+        """
+        kept = [one for one in self.compared() if wanted(one)]
+        return self._by_adapter(kept)
+
+    def gains_in_each(
+        self, wanted: Callable[[Observation], bool]
+    ) -> dict[str, tuple[float, Replicates]]:
+        """Mean gain over all adapters and settings by language key, in points, with resamples."""
+        by_language: dict[str, list[Observation]] = {}
+        for one in self.compared():
+            if wanted(one):
+                by_language.setdefault(one.language.key, []).append(one)
+        found = {}
+        for key, observations in by_language.items():
+            values, replicates = self.gains(observations)
+            found[key] = float(values.mean()), replicates.mean(axis=0)
+        return found
+
+    def _by_adapter(self, observations: Sequence[Observation]) -> Means | None:
+        of_adapter: dict[Adapter, list[Observation]] = {}
+        for one in observations:
+            of_adapter.setdefault(one.adapter, []).append(one)
+        if not of_adapter:
+            return None
+        most = max(len(found) for found in of_adapter.values())
+        whole = {name: found for name, found in of_adapter.items() if len(found) == most}
+        values, replicates = [], []
+        for found in whole.values():
+            gained, resampled = self.gains(found)
+            shares = _shares(found)
+            values.append(float(shares @ gained))
+            replicates.append(shares.astype(np.float32) @ resampled)
+        return Means(
+            tuple(whole),
+            tuple(found[0].cell for found in whole.values()),
+            np.array(values),
+            np.stack(replicates),
+            self.groups(one for found in whole.values() for one in found),
+            most,
+            len(of_adapter) - len(whole),
+        )
+
+
+def _shares(observations: Sequence[Observation]) -> Floats:
+    """Weights that make every setting count the same, and every language within it."""
+    sizes: dict[Setting, int] = {}
+    for one in observations:
+        sizes[one.unit[0]] = sizes.get(one.unit[0], 0) + 1
+    return np.array([1 / sizes[one.unit[0]] / len(sizes) for one in observations])
