@@ -65,6 +65,10 @@ Values = Annotated[list[str] | None, typer.Option(help='Its value, or "unknown".
 ServerModelName = Annotated[
     str | None, typer.Option(help="The base's name on the server; default the only one there.")
 ]
+Cell = Annotated[
+    str,
+    typer.Argument(help='Id of a train cell or its beginning, or untuned[:BASE]; "@4" for 4 bits.'),
+]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Hub id, local folder, GGUF file or demo:NAME.")
 ]
@@ -157,6 +161,27 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 def report(folder: Folder, as_json: AsJson = False) -> None:
     """Write the report of a results folder again: report/index.html and tables as CSV."""
     _report(_existing(folder), as_json)
+
+
+@app.command()
+def compare(
+    folder: Folder,
+    a: Cell,
+    b: Cell,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two cells by task and language: B minus A, paired, with intervals."""
+    from maple.report import compared
+
+    found = compared(_existing(folder), a, b)
+    if as_json:
+        show_json(found.content)
+        return
+    for note in found.notes:
+        stdout.print(note, markup=False)
+    show_table("", found.columns, found.cells)
+    for line in found.caution:
+        stdout.print(line, markup=False)
 
 
 @app.command()
