@@ -105,6 +105,9 @@ def test_a_study_from_plan_to_report(tmp_path: Path) -> None:
     status = maple("status", "out/s", "--json", folder=tmp_path)
     assert [row["status"] for row in json.loads(status.stdout)] == ["done"] * 5
     assert maple("report", "out/s", folder=tmp_path).returncode == 0
+    live = maple("report", "out/s", "--live", folder=tmp_path)
+    assert (live.returncode, live.stderr) == (0, "train: 1 done; eval: 4 done\n")
+    assert live.stdout == maple("report", "out/s", folder=tmp_path).stdout
 
 
 def test_without_a_study_file(tmp_path: Path) -> None:

@@ -158,9 +158,27 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def report(folder: Folder, as_json: AsJson = False) -> None:
+def report(
+    folder: Folder,
+    live: Annotated[
+        bool, typer.Option("--live", help="Build it again whenever a sweep has got further.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Write the report of a results folder again: report/index.html and tables as CSV."""
-    _report(_existing(folder), as_json)
+    store = _existing(folder)
+    if not live:
+        _report(store, as_json)
+        return
+    from maple.report.live import follow
+    from maple.sweep.progress import progress
+
+    try:
+        path = follow(store, progress, lambda line: stderr.print(line, markup=False))
+    except KeyboardInterrupt:
+        stderr.print("stopped; `maple report` writes the page so that it stands still")
+        raise typer.Exit(130) from None
+    _show_report(store, path, as_json)
 
 
 @app.command()
@@ -726,9 +744,14 @@ def _execute(
 
 
 def _report(store: Store, as_json: bool) -> None:
-    from maple.report import build, summary
+    from maple.report import build
 
-    path = build(store)
+    _show_report(store, build(store), as_json)
+
+
+def _show_report(store: Store, path: Path, as_json: bool) -> None:
+    from maple.report import summary
+
     found = summary(store)
     if as_json:
         show_json({"report": str(path), "rows": found.rows, "notes": found.notes})
