@@ -203,6 +203,31 @@ def compare(
 
 
 @app.command()
+def export(
+    folder: Folder,
+    form: Annotated[str, typer.Option("--format", help="lm-eval, csv, parquet or hf-card.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to; default DIR/export/<format>.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the results in another program's format; an earlier export is replaced."""
+    from maple.report.export import export as export_store
+    from maple.report.export_hf_card import Origins
+    from maple.report.gathered import plan_of
+    from maple.sweep.catalogue import cards, hubs
+
+    store = _existing(folder)
+    asked = {cell.task for cell in plan_of(store).evals.values()}
+    written = export_store(store, form, out, Origins(cards(sorted(asked)), hubs()))
+    if as_json:
+        show_json([str(path) for path in written])
+        return
+    where = out or folder / "export" / form
+    stdout.print(f"{len(written)} files: {where}", markup=False)
+
+
+@app.command()
 def rescore(
     folder: Folder,
     metric: Annotated[
