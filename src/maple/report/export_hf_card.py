@@ -205,8 +205,9 @@ def _dataset(
     task, dataset = table.setting.task, table.setting.dataset
     known = origins.tasks.get(task)
     if known is None or dataset != _RELEASE or translation(subset) is not None:
-        of = task if dataset == _RELEASE else f"{task}, {dataset}"
-        return {"dataset_type": task, "dataset_name": f"{of} ({name})", "dataset_config": subset}
+        # Other items than the benchmark's must not look like it.
+        own = task if dataset == _RELEASE else f"{task}-{dataset}"
+        return {"dataset_type": own, "dataset_name": f"{own} ({name})", "dataset_config": subset}
     codes = _codes(task, subset)
     # English in XCOPA is COPA, which has a repository of its own.
     borrowed = codes is None and task in RELEASES and len(known.hub) > 1

@@ -14,6 +14,8 @@ from maple.report.page import build
 from maple.store import Store
 
 _POLL_SECONDS = 5.0
+# Shares of the time that looking at the store, and building, take at most: a sweep needs the rest.
+_LOOKING, _BUILDING = 0.1, 0.5
 # How deep the files lie that a report reads; parts of unfinished cells lie deeper.
 _DEPTHS = {"train": 2, "eval": 4, "scores": 2}
 
@@ -64,7 +66,7 @@ def follow(
     seen: tuple[int, int] | None = None
     running: list[str] = []
     while True:
-        began = time.monotonic()
+        began, share = time.monotonic(), _LOOKING
         now = _changed(store.root)
         # The last thing that happens to a cell is that its lease ends, which changes no result.
         freed = running and not any(store.holder(name) for name in running)
@@ -75,9 +77,10 @@ def follow(
             say(_line(found))
             if over:
                 return page
-            seen = now
+            seen, share = now, _BUILDING
             running = [cell.id for cell in found if cell.status == "running"]
-        time.sleep(max(poll, time.monotonic() - began))
+        taken = time.monotonic() - began
+        time.sleep(max(poll, taken / share - taken))
 
 
 def _is_over(store: Store, found: Sequence[CellState]) -> bool:
