@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
 
+from command import maple
 from data.small_hub import Hub
-from maple.cli import _section, main
+from maple.cli import _section
 from maple.models import hub as model_hub
 from models import tiny
 from models.serving import TinyServer, serving
@@ -40,33 +37,6 @@ subsets = ["en", "zh"]
 n_shot = 2
 """
 RELEASE = GOOD.replace('"mini"', '"multialpaca"', 1).replace('["en"]', '["es"]', 1)
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def maple(*arguments: str | Path, folder: Path) -> Done:
-    """The command in this process, which saves the second that Python takes to start."""
-    before = Path.cwd()
-    stdout, stderr = io.StringIO(), io.StringIO()
-    os.chdir(folder)
-    try:
-        with (
-            mock.patch.object(sys, "argv", ["maple", *map(str, arguments)]),
-            contextlib.redirect_stdout(stdout),
-            contextlib.redirect_stderr(stderr),
-        ):
-            main()
-        status = 0
-    except SystemExit as end:
-        status = int(end.code or 0)
-    finally:
-        os.chdir(before)
-    return Done(status, stdout.getvalue(), stderr.getvalue())
 
 
 def refused(folder: Path, *arguments: str | Path) -> str:
@@ -135,6 +105,9 @@ def test_a_study_from_plan_to_report(tmp_path: Path) -> None:
     status = maple("status", "out/s", "--json", folder=tmp_path)
     assert [row["status"] for row in json.loads(status.stdout)] == ["done"] * 5
     assert maple("report", "out/s", folder=tmp_path).returncode == 0
+    live = maple("report", "out/s", "--live", folder=tmp_path)
+    assert (live.returncode, live.stderr) == (0, "train: 1 done; eval: 4 done\n")
+    assert live.stdout == maple("report", "out/s", folder=tmp_path).stdout
 
 
 def test_without_a_study_file(tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ Values = Annotated[list[str] | None, typer.Option(help='Its value, or "unknown".
 ServerModelName = Annotated[
     str | None, typer.Option(help="The base's name on the server; default the only one there.")
 ]
+Cell = Annotated[
+    str,
+    typer.Argument(help='Id of a train cell or its beginning, or untuned[:BASE]; "@4" for 4 bits.'),
+]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Hub id, local folder, GGUF file or demo:NAME.")
 ]
@@ -154,9 +158,73 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def report(folder: Folder, as_json: AsJson = False) -> None:
+def report(
+    folder: Folder,
+    live: Annotated[
+        bool, typer.Option("--live", help="Build it again whenever a sweep has got further.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Write the report of a results folder again: report/index.html and tables as CSV."""
-    _report(_existing(folder), as_json)
+    store = _existing(folder)
+    if not live:
+        _report(store, as_json)
+        return
+    from maple.report.live import follow
+    from maple.sweep.progress import progress
+
+    try:
+        path = follow(store, progress, lambda line: stderr.print(line, markup=False))
+    except KeyboardInterrupt:
+        stderr.print("stopped; `maple report` writes the page so that it stands still")
+        raise typer.Exit(130) from None
+    _show_report(store, path, as_json)
+
+
+@app.command()
+def compare(
+    folder: Folder,
+    a: Cell,
+    b: Cell,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two cells by task and language: B minus A, paired, with intervals."""
+    from maple.report import compared
+
+    found = compared(_existing(folder), a, b)
+    if as_json:
+        show_json(found.content)
+        return
+    for note in found.notes:
+        stdout.print(note, markup=False)
+    show_table("", found.columns, found.cells)
+    for line in found.caution:
+        stdout.print(line, markup=False)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    form: Annotated[str, typer.Option("--format", help="lm-eval, csv, parquet or hf-card.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to; default DIR/export/<format>.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the results in another program's format; an earlier export is replaced."""
+    from maple.report.export import export as export_store
+    from maple.report.export_hf_card import Origins
+    from maple.report.gathered import plan_of
+    from maple.sweep.catalogue import cards, hubs
+
+    store = _existing(folder)
+    asked = {cell.task for cell in plan_of(store).evals.values()}
+    written = export_store(store, form, out, Origins(cards(sorted(asked)), hubs()))
+    if as_json:
+        show_json([str(path) for path in written])
+        return
+    where = out or folder / "export" / form
+    stdout.print(f"{len(written)} files: {where}", markup=False)
 
 
 @app.command()
@@ -701,9 +769,14 @@ def _execute(
 
 
 def _report(store: Store, as_json: bool) -> None:
-    from maple.report import build, summary
+    from maple.report import build
 
-    path = build(store)
+    _show_report(store, build(store), as_json)
+
+
+def _show_report(store: Store, path: Path, as_json: bool) -> None:
+    from maple.report import summary
+
     found = summary(store)
     if as_json:
         show_json({"report": str(path), "rows": found.rows, "notes": found.notes})

@@ -19,6 +19,8 @@ from maple.records import InstructionRow, SourceRows
 _MATCHED_ROWS = 132_701
 """Rows of MultiAlpaca, which the presets of Bactrian-X are cut to."""
 
+_MULTIALPACA_HUB, _BACTRIAN_X_HUB = "DAMO-NLP-MT/multialpaca", "MBZUAI/Bactrian-X"
+
 _SAME_FORMAT = "bactrian_format"
 """Folder of other rows in the format of Bactrian-X."""
 
@@ -49,6 +51,7 @@ class Source:
         parallel: rows of one id are translations of each other.
         same_ids: a preset that is drawn with the same ids in every language.
         rows_each: rows a language where a study does not say how many; None for all.
+        hub: repository that it is read from without a folder; None for packaged sources.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Source:
     parallel: bool = False
     same_ids: bool = False
     rows_each: int | None = None
+    hub: str | None = None
 
     def load(self, language: str, folder: Path | None) -> SourceRows:
         """All rows of a language that have an output, and how many have none.
@@ -90,7 +94,7 @@ class Source:
 def _multialpaca(language: str, folder: Path | None) -> list[Row]:
     code = language_of(language).codes["multialpaca"]
     if folder is None:
-        return HubDataset("DAMO-NLP-MT/multialpaca").rows(f"{code}.jsonl", f"{code}.jsonl.gz")
+        return HubDataset(_MULTIALPACA_HUB).rows(f"{code}.jsonl", f"{code}.jsonl.gz")
     names = (f"multialpaca/{code}.jsonl", f"multialpaca/{code}.jsonl.gz")
     return read_jsonl(find(folder, *names))
 
@@ -99,7 +103,7 @@ def _bactrian_x(language: str, folder: Path | None) -> list[Row]:
     code = language_of(language).codes["bactrian_x"]
     if folder is None:
         patterns = (f"data/{code}.json.gz", f"data/{code}.json", f"{code}/train*/*.parquet")
-        return HubDataset("MBZUAI/Bactrian-X").rows(*patterns, f"{code}/*.parquet")
+        return HubDataset(_BACTRIAN_X_HUB).rows(*patterns, f"{code}/*.parquet")
     folders = ("bactrian-x", "bactrian-x/data", _SAME_FORMAT)
     endings = ("json.gz", "json", "jsonl.gz", "jsonl")
     names = [f"{name}/{code}.{ending}" for name in folders for ending in endings]
@@ -124,6 +128,7 @@ _BACTRIAN_X = Source(
     _bactrian_x,
     about=_about_bactrian_x,
     parallel=True,
+    hub=_BACTRIAN_X_HUB,
 )
 
 
@@ -152,7 +157,13 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
         source.name: source
         for source in (
             Source("mini", mini_languages("instructions", ".jsonl"), "Apache-2.0", _mini),
-            Source("multialpaca", _MULTIALPACA, "none stated for the data", _multialpaca),
+            Source(
+                "multialpaca",
+                _MULTIALPACA,
+                "none stated for the data",
+                _multialpaca,
+                hub=_MULTIALPACA_HUB,
+            ),
             _BACTRIAN_X,
             _preset("bactrian-x-11", _MULTIALPACA, _MATCHED_ROWS),
             _preset("bactrian-x-11:full", _MULTIALPACA, None),

@@ -44,6 +44,11 @@ _DELTAS = ["delta", "delta_low", "delta_high", "delta_items"]
 
 def tables(gathered: Gathered) -> dict[str, bytes]:
     """Every table by file name: UTF-8 with a header; scores from 0 to 1, not in points."""
+    return {f"{name}.csv": to_csv(rows) for name, rows in frames(gathered).items()}
+
+
+def frames(gathered: Gathered) -> dict[str, pl.DataFrame]:
+    """Every table by name, typed; text is as it was written, formulas too."""
     estimates = table(gathered.cells, gathered.results)
     cells = estimates.unique("eval_id", keep="first", maintain_order=True)
     of_cells = cells.select("eval_id", "train_id", "task", "subset", *_COST)
@@ -55,7 +60,7 @@ def tables(gathered: Gathered) -> dict[str, bytes]:
             "train_id", "base_name", "status", "failure", "exit_status", "eval_id", "task", "subset"
         ),
     ]
-    found = {
+    return {
         "scores": estimates.drop(_DELTAS),
         "deltas": estimates.filter(pl.col("delta").is_not_null()).select(*_IDENTITY, *_DELTAS),
         "macros": _macros(gathered),
@@ -70,7 +75,6 @@ def tables(gathered: Gathered) -> dict[str, bytes]:
         "cost": pl.concat([of_training, of_cells], how="diagonal"),
         "failures": pl.concat(failed, how="diagonal").filter(pl.col("status") == "failed"),
     }
-    return {f"{name}.csv": to_csv(rows) for name, rows in found.items()}
 
 
 def to_csv(rows: pl.DataFrame) -> bytes:

@@ -99,16 +99,7 @@ class Gathered:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the reader should know first, in plain sentences."""
-        evaluate = self.plan.study.get("evaluate") or {}
-        server = evaluate.get("server") or {}
-        asked = server_notes(
-            self.plan.train,
-            self.plan.evals,
-            server.get("url", ""),
-            server.get("model"),
-            self.store.root,
-        )
-        return (*asked, *self.plan.notes)
+        return notes_of(self.store, self.plan)
 
     def macro(self, table: Table, line: Line) -> Macro | None:
         """The mean over languages of a row; None where nothing of it is finished."""
@@ -121,12 +112,7 @@ def gather(store: Store) -> Gathered:
     Raises:
         StoreError: no plan in the folder, or a file that cannot be read.
     """
-    plan = store.plan()
-    if plan is None:
-        raise StoreError(
-            f"{store.root}: has no plan.json, so there is nothing to report",
-            "name a folder that `maple run` has written",
-        )
+    plan = plan_of(store)
     found = results(plan, blocks(store, plan))
     planned = plan.train.keys() | plan.evals.keys() | plan.scores.keys()
     records = tuple(record for record in store.records() if record.id in planned)
@@ -153,13 +139,38 @@ def gather(store: Store) -> Gathered:
         prompts=rates.prompts(store, plan),
         results=found,
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
-        tables=_tables(plan),
+        tables=tables_of(plan),
         told=differing(plan.train.values()),
         records=records,
     )
 
 
-def _tables(plan: PlanFile) -> tuple[Table, ...]:
+def plan_of(store: Store) -> PlanFile:
+    """A store's plan.
+
+    Raises:
+        StoreError: no plan in the folder, or it cannot be read.
+    """
+    plan = store.plan()
+    if plan is None:
+        raise StoreError(
+            f"{store.root}: has no plan.json, so there is nothing to report",
+            "name a folder that `maple run` has written",
+        )
+    return plan
+
+
+def notes_of(store: Store, plan: PlanFile) -> tuple[str, ...]:
+    """What the reader of a study's results should know first, in plain sentences."""
+    evaluate = plan.study.get("evaluate") or {}
+    server = evaluate.get("server") or {}
+    url, model = server.get("url", ""), server.get("model")
+    asked = server_notes(plan.train, plan.evals, url, model, store.root)
+    return (*asked, *plan.notes)
+
+
+def tables_of(plan: PlanFile) -> tuple[Table, ...]:
+    """A table for each setting, tasks in the plan's order, of each the primary metric first."""
     groups: dict[Setting, list[str]] = {}
     for score_id in plan.scores:
         for setting in settings_of(plan, score_id):

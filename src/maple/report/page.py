@@ -18,6 +18,9 @@ from maple.report.tables import TableView, table_view
 from maple.store import Store
 from maple.store.files import write_bytes
 
+_REFRESH_SECONDS = 15
+"""How often a page that follows a sweep loads itself again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -29,7 +32,7 @@ class Section:
     samples: tuple[SampleView, ...]
 
 
-def build(store: Store, out: Path | None = None) -> Path:
+def build(store: Store, out: Path | None = None, *, live: bool = False) -> Path:
     """Write a store's report: index.html, tables/*.csv, figures/*.svg.
 
     A pure function of the store: the same content gives the same bytes. Safe while a sweep runs.
@@ -37,6 +40,7 @@ def build(store: Store, out: Path | None = None) -> Path:
     Args:
         store: what to report on.
         out: folder to write to; the store's own "report" by default.
+        live: the page loads itself again in a browser, since it will be built again.
 
     Returns:
         The page's path.
@@ -54,7 +58,7 @@ def build(store: Store, out: Path | None = None) -> Path:
     for figure in drawn:
         write_bytes(folder / "figures" / f"{figure.name}.svg", figure.svg.encode())
     page = folder / "index.html"
-    write_bytes(page, _render(gathered, sections, losses).encode())
+    write_bytes(page, _render(gathered, sections, losses, live).encode())
     return page
 
 
@@ -70,7 +74,7 @@ def _section(gathered: Gathered, index: int) -> Section:
     )
 
 
-def _render(gathered: Gathered, sections: list[Section], losses: list[Figure]) -> str:
+def _render(gathered: Gathered, sections: list[Section], losses: list[Figure], live: bool) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("maple.report", "."),
         autoescape=True,
@@ -81,6 +85,7 @@ def _render(gathered: Gathered, sections: list[Section], losses: list[Figure]) -
     environment.filters["inline"] = _inline
     plan = gathered.plan
     page = environment.get_template("page.html.j2").render(
+        refresh=_REFRESH_SECONDS if live else None,
         title=plan.study.get("name", gathered.store.root.name),
         plan=plan,
         notes=gathered.notes,

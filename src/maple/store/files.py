@@ -28,7 +28,7 @@ def explained(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {error.strerror or error}", hint) from error
 
 
-def replace(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
+def replace(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
     """Create or replace `path` atomically with what `write` puts into a temporary file beside it.
 
     Args:

@@ -15,6 +15,7 @@ from maple.protocols import Task
 from maple.study.load import Catalogue
 from maple.study.prompts import KnownTask
 from maple.tasks import TASKS
+from maple.tasks.card import Card
 from maple.tasks.native import NativeTask
 
 
@@ -72,6 +73,17 @@ def languages_of(tasks: Iterable[str]) -> dict[str, set[str]]:
             raise StudyError(f"--task {name}: no such task", nearest(name, TASKS))
         found[name] = {TASKS[name].language(subset) for subset in TASKS[name].subsets("release")}
     return found
+
+
+def cards(tasks: Iterable[str]) -> dict[str, Card]:
+    """What is known about the tasks that are written for MAPLE, by name."""
+    found = ((name, TASKS[name]) for name in tasks if name in TASKS)
+    return {name: task.card for name, task in found if isinstance(task, NativeTask)}
+
+
+def hubs() -> dict[str, str]:
+    """Repository by training source, of those that a hub has."""
+    return {name: source.hub for name, source in SOURCES.items() if source.hub is not None}
 
 
 def _asks(task: Task, subset: str, prompt: str) -> bool:
