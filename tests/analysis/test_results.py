@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from maple.analysis import frames
+from maple.analysis.blocks import blocks
 from maple.analysis.estimates import mean, paired_difference
 from maple.analysis.results import Results, linked, macro, results, table, untuned
 from report.fake_store import ITEMS, LANGUAGES, Fake, filled
@@ -25,7 +26,7 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Fake:
 
 @pytest.fixture(scope="module")
 def found(fake: Fake) -> Results:
-    return results(fake.plan, frames.scores(fake.store, fake.plan))
+    return results(fake.plan, blocks(fake.store, fake.plan))
 
 
 def test_a_language_by_hand(fake: Fake, found: Results) -> None:
@@ -69,7 +70,7 @@ def test_deltas_pair_the_items_that_both_answered(tmp_path: Path) -> None:
     # The base has all 40, the adapter the first ten: five right in the base, six in the adapter.
     ids = [f"xcopa-{item:03d}" for item in range(10)]
     fake.store.put_scores(score_id, score, ids, TUNED[:10], None)
-    result = results(fake.plan, frames.scores(fake.store, fake.plan)).cells[name, "acc"]
+    result = results(fake.plan, blocks(fake.store, fake.plan)).cells[name, "acc"]
     assert result.score.n == 10
     assert result.delta is not None
     assert (result.delta.n, result.delta.value) == (10, pytest.approx(0.1))

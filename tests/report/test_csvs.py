@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maple.analysis import frames
+from maple.analysis.blocks import blocks
 from maple.analysis.results import results
 from maple.report.csvs import to_csv
 from report.fake_store import FORMULA, HOSTILE, Fake
@@ -20,7 +20,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_scores_and_deltas_equal_the_estimates(fake: Fake, report: Path) -> None:
-    found = results(fake.plan, frames.scores(fake.store, fake.plan))
+    found = results(fake.plan, blocks(fake.store, fake.plan))
     rows = {(row["eval_id"], row["metric"]): row for row in read(report / "tables" / "scores.csv")}
     assert len(rows) == len(fake.plan.scores)
     for key, result in found.cells.items():

@@ -90,15 +90,6 @@ CELLS: Columns = (
     *_COST,
 )
 
-SCORES: Columns = (
-    Column("eval_id", _TEXT, "eval cell"),
-    Column("metric", _TEXT, "how the answer was scored"),
-    Column("example_id", _TEXT, "item, the same in every language it is translated into"),
-    Column("cluster_id", _TEXT, "items that stand or fall together"),
-    Column("n_choices", _INT, "choices of the item; 0 for generation"),
-    Column("score", _FLOAT, "0 to 1"),
-)
-
 
 def _rate(name: str, doc: str) -> Columns:
     """A share of answers and its interval."""

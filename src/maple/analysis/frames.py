@@ -1,4 +1,4 @@
-"""A store as tidy tables: one row per eval cell and metric, per item, per adapter, per step.
+"""A store as tidy tables: one row per eval cell and metric, per adapter, per step.
 
 The plan says which cells belong to the study; cells of the store that are not in it are ignored,
 and cells of the plan that the store does not hold yet are rows with the status "pending".
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 
@@ -18,13 +18,11 @@ from maple.analysis.columns import (
     CELLS,
     CURVES,
     HELD_OUT,
-    SCORES,
     TRAINING,
     TRAINING_DATA,
     VALIDATION,
     frame,
 )
-from maple.analysis.rates import has_answers
 from maple.errors import StoreError
 from maple.languages import ENGLISH, language
 from maple.records import EvalCell, TrainCell, TrainOutcome
@@ -106,48 +104,6 @@ def cells(store: Store, plan: PlanFile) -> pl.DataFrame:
         for prompt in plan.prompts_of(score.eval_id)
     ]
     return frame(CELLS, rows)
-
-
-def scores(store: Store, plan: PlanFile) -> pl.DataFrame:
-    """The score of every answered item of every eval cell, with the item's cluster.
-
-    Within the plan's limit: cells that were answered further are cut to the same items.
-
-    Returns:
-        Columns SCORES; per cell and metric in item order.
-
-    Raises:
-        StoreError: a file cannot be read, or a score belongs to no stored item.
-    """
-    schema = {column.name: column.dtype for column in SCORES}
-    found = [pl.DataFrame(schema=schema)]
-    items: dict[str, pl.DataFrame] = {}
-    done = {name: has_answers(store.eval_record(name, cell)) for name, cell in plan.evals.items()}
-    for score_id, score in plan.scores.items():
-        table = store.scores(score_id, score) if done[score.eval_id] else None
-        if table is None:
-            continue
-        cell = plan.evals[score.eval_id]
-        if cell.items not in items:
-            items[cell.items] = _clusters(store, cell)
-        scored = (
-            cast("pl.DataFrame", pl.from_arrow(table))
-            .head(plan.limit or len(table))
-            .join(items[cell.items], on="example_id", how="left", maintain_order="left")
-        )
-        if scored["cluster_id"].null_count():
-            stray = scored.filter(pl.col("cluster_id").is_null())["example_id"][0]
-            raise StoreError(
-                f"{store.score_path(score_id, score)}: scores item {stray!r}, which is not among "
-                f"the items of {cell.task}/{cell.subset}",
-                "delete the file and score again",
-            )
-        found.append(
-            scored.with_columns(
-                pl.lit(score.eval_id).alias("eval_id"), pl.lit(score.metric).alias("metric")
-            ).select(*schema)
-        )
-    return pl.concat(found)
 
 
 def training(store: Store, plan: PlanFile) -> pl.DataFrame:
@@ -332,18 +288,6 @@ def _speed(outcome: TrainOutcome | None) -> Row:
         if outcome.operations is not None and outcome.ceiling:
             found["ceiling_share"] = outcome.operations / outcome.seconds / outcome.ceiling
     return found
-
-
-def _clusters(store: Store, cell: EvalCell) -> pl.DataFrame:
-    examples = store.items(cell.task, cell.subset, cell.items)
-    return pl.DataFrame(
-        {
-            "example_id": [example.example_id for example in examples],
-            "cluster_id": [example.cluster_id for example in examples],
-            "n_choices": [len(example.choices) for example in examples],
-        },
-        schema={"example_id": pl.String, "cluster_id": pl.String, "n_choices": pl.Int64},
-    )
 
 
 def _adapter(cell: TrainCell) -> Row:

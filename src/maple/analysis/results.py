@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from maple.analysis.blocks import Block
 from maple.analysis.columns import ESTIMATES, frame
 from maple.analysis.estimates import Estimate, Floats, mean, paired_difference, weights
 from maple.records import EvalCell
@@ -133,14 +134,14 @@ def settings_of(plan: PlanFile, score_id: str) -> tuple[Setting, ...]:
     return tuple(dataclasses.replace(one, prompt=name) for name in names)
 
 
-def results(plan: PlanFile, scores: pl.DataFrame) -> Results:
+def results(plan: PlanFile, blocks: Sequence[Block]) -> Results:
     """Every estimate that the scores allow.
 
     Args:
         plan: which cells belong together.
-        scores: from `frames.scores`.
+        blocks: its scores, from `blocks.blocks`.
     """
-    scored = _by_cell(scores)
+    scored = _by_cell(blocks)
     bases = untuned(plan)
     found: dict[tuple[str, str], Result] = {}
     groups: dict[tuple[Setting, str, int], list[str]] = {}
@@ -323,17 +324,18 @@ def _result(key: tuple[str, str], own: _Scored, base: _Scored | None) -> Result:
     )
 
 
-def _by_cell(scores: pl.DataFrame) -> dict[tuple[str, str], _Scored]:
-    parts = scores.partition_by("eval_id", "metric", as_dict=True)
-    return {
-        (str(eval_id), str(metric)): _Scored(
-            part["example_id"].to_list(),
-            part["cluster_id"].to_list(),
-            part["score"].to_numpy(),
-            _chance(part["n_choices"].to_numpy().astype(np.float64)),
-        )
-        for (eval_id, metric), part in parts.items()
-    }
+def _by_cell(blocks: Sequence[Block]) -> dict[tuple[str, str], _Scored]:
+    found = {}
+    for block in blocks:
+        for eval_id, scores in zip(block.eval_ids, block.scores, strict=True):
+            at = np.flatnonzero(~np.isnan(scores))
+            found[eval_id, block.metric] = _Scored(
+                [block.example_ids[item] for item in at],
+                [block.cluster_ids[item] for item in at],
+                scores[at],
+                _chance(block.n_choices[at].astype(np.float64)),
+            )
+    return found
 
 
 def _chance(choices: Floats) -> float | None:

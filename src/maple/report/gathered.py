@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from maple.analysis import frames, rates
+from maple.analysis.blocks import blocks
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell, ScoreCell
 from maple.report.labels import Told, cell_label, differing, plural, subset_label
-from maple.store import PlanFile, Record, Store
+from maple.store import PlanFile, Record, Snapshot, Store
 from maple.store.servecheck import server_notes
 
 
@@ -126,9 +127,9 @@ def gather(store: Store) -> Gathered:
             f"{store.root}: has no plan.json, so there is nothing to report",
             "name a folder that `maple run` has written",
         )
-    found = results(plan, frames.scores(store, plan))
-    planned = plan.train.keys() | plan.evals.keys() | plan.scores.keys()
-    records = tuple(record for record in store.records() if record.id in planned)
+    store = Snapshot(store.root)
+    found = results(plan, blocks(store, plan))
+    records = _records(store, plan)
     statuses = {record.id: record.status for record in records}
     cells = frames.cells(store, plan)
     return Gathered(
@@ -156,6 +157,16 @@ def gather(store: Store) -> Gathered:
         told=differing(plan.train.values()),
         records=records,
     )
+
+
+def _records(store: Store, plan: PlanFile) -> tuple[Record, ...]:
+    """Of the plan's cells, train cells first, failed scores last."""
+    found = (
+        *(store.train_record(name) for name in plan.train),
+        *(store.eval_record(name, cell) for name, cell in plan.evals.items()),
+        *(store.score_record(name, cell) for name, cell in plan.scores.items()),
+    )
+    return tuple(record for record in found if record is not None)
 
 
 def _tables(plan: PlanFile) -> tuple[Table, ...]:
