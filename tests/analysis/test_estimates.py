@@ -7,8 +7,16 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 
-from maple.analysis.estimates import Estimate, mean, paired_difference, weights
+from maple.analysis.estimates import (
+    Estimate,
+    effective,
+    intervals,
+    mean,
+    paired_difference,
+    weights,
+)
 
 # Two passages: "p" with three questions, "q" with one.
 SCORES = [1.0, 1.0, 0.0, 0.0]
@@ -17,17 +25,45 @@ CLUSTERS = ["p", "p", "p", "q"]
 
 def test_mean_by_hand() -> None:
     # Two draws of two clusters: pp gives 2/3, pq and qp give 2/4, qq gives 0. Of 2000 resamples
-    # about a quarter are pp and a quarter qq, so the 2.5 % and 97.5 % points are 0 and 2/3.
-    assert mean(SCORES, CLUSTERS) == Estimate(0.5, 0.0, 2 / 3, 4, 2)
-    # Inside the middle half only 2/4 is left.
-    assert mean(SCORES, CLUSTERS, level=0.4) == Estimate(0.5, 0.5, 0.5, 4, 2)
+    # about a quarter are pp and a quarter qq, so the 2.5 % and 97.5 % points are 0 and 2/3. Three
+    # items and one count as 16 / 10 clusters: with 0.6 degrees of freedom all is possible.
+    assert mean(SCORES, CLUSTERS) == Estimate(0.5, 0.0, 1.0, 4, 2)
+    # Inside the middle half only 2/4 is left: nothing to stretch, so Wilson's width of 1.6 trials.
+    reach = norm.ppf(0.7) ** 2 / (1.6 + norm.ppf(0.7) ** 2)
+    inner = mean(SCORES, CLUSTERS, level=0.4)
+    assert (inner.low, inner.high) == pytest.approx((0.5 - reach, 0.5 + reach))
 
 
 def test_paired_difference_by_hand() -> None:
     # Differences 1, 0, 0, -1: pp gives 1/3, pq gives 0, qq gives -1.
     estimate = paired_difference([1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 1.0], CLUSTERS)
-    assert estimate == Estimate(0.0, -1.0, 1 / 3, 4, 2)
-    assert paired_difference(SCORES, SCORES, CLUSTERS) == Estimate(0.0, 0.0, 0.0, 4, 2)
+    assert estimate == Estimate(0.0, -1.0, 1.0, 4, 2)
+
+
+def test_the_stretch_by_hand() -> None:
+    # Ten clusters of one item: t with 9 degrees of freedom over z, times the root of 10 / 9.
+    replicates = np.linspace(0.2, 0.6, 2001)[None]
+    low, high = intervals(np.array([0.4]), replicates, np.array([10.0]))
+    stretch = t.ppf(0.975, 9) / norm.ppf(0.975) * (10 / 9) ** 0.5
+    assert stretch == pytest.approx(1.2166, abs=1e-4)
+    assert low[0] == pytest.approx(0.4 - stretch * 0.19)
+    assert high[0] == pytest.approx(0.4 + stretch * 0.19)
+
+
+def test_scores_that_never_vary_keep_the_doubt_of_few_items() -> None:
+    clusters = [str(item) for item in range(96)]
+    unseen = norm.ppf(0.975) ** 2 / (96 + norm.ppf(0.975) ** 2)
+    right = mean([1.0] * 96, clusters)
+    assert (right.low, right.high) == pytest.approx((1 - unseen, 1.0))
+    wrong = mean([0.0] * 96, clusters)
+    assert (wrong.low, wrong.high) == pytest.approx((0.0, unseen))
+    same = paired_difference([1.0] * 96, [1.0] * 96, clusters)
+    assert (same.value, same.low, same.high) == pytest.approx((0.0, -unseen, unseen))
+
+
+def test_unequal_clusters_count_as_fewer() -> None:
+    assert effective(np.array([3.0, 3.0, 3.0])) == pytest.approx(3)
+    assert effective(np.array([9.0, 1.0])) == pytest.approx(100 / 82)
 
 
 def test_interval_is_the_quantiles_of_the_reweighted_means() -> None:
@@ -40,7 +76,11 @@ def test_interval_is_the_quantiles_of_the_reweighted_means() -> None:
     for row in drawn:
         per_item = np.array([row[names.index(name)] for name in clusters])
         means.append(np.average(scores, weights=per_item))
-    low, high = np.quantile(means, [0.05, 0.95])
+    ends = np.quantile(means, [0.05, 0.95])
+    sizes = np.bincount([names.index(name) for name in clusters])
+    groups = effective(sizes.astype(float))
+    stretch = t.ppf(0.95, groups - 1) / norm.ppf(0.95) * (groups / (groups - 1)) ** 0.5
+    low, high = scores.mean() + stretch * (ends - scores.mean())
     estimate = mean(scores, clusters, resamples=500, seed=7, level=0.9)
     assert estimate.value == pytest.approx(scores.mean())
     assert estimate.low == pytest.approx(low)
@@ -91,22 +131,6 @@ def test_clusters_widen_the_interval() -> None:
     assert alone.low is not None
     assert alone.high is not None
     assert together.high - together.low > 2 * (alone.high - alone.low)
-
-
-def test_coverage() -> None:
-    # 48 passages of one to six questions whose scores share the passage's difficulty.
-    rng = np.random.default_rng(0)
-    sizes = rng.integers(1, 7, 48)
-    clusters = [str(index) for index in np.repeat(np.arange(48), sizes)]
-    hits = 0
-    for simulation in range(300):
-        difficulty = np.repeat(rng.beta(2, 2, 48), sizes)
-        scores = (rng.random(len(clusters)) < difficulty).astype(float)
-        estimate = mean(scores, clusters, resamples=500, seed=simulation)
-        assert estimate.low is not None
-        assert estimate.high is not None
-        hits += estimate.low <= 0.5 <= estimate.high
-    assert 0.90 <= hits / 300 <= 0.99
 
 
 def test_xquad_sized_input_is_fast() -> None:

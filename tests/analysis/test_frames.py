@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from maple.analysis import columns, frames, rates
+from maple.analysis.blocks import blocks
 from maple.errors import StoreError
 from maple.records import Failure
 from maple.store import PlanFile, Record, Store
@@ -35,18 +36,6 @@ def test_every_cell_and_metric_of_the_plan_is_a_row(fake: Fake) -> None:
     done = found.filter(pl.col("status") == "done")
     assert done["n"].unique().to_list() == [40]
     assert done["train_languages"].drop_nulls()[0].to_list() == ["deu_Latn", "eng_Latn"]
-
-
-def test_scores_carry_the_cluster_of_their_item(fake: Fake) -> None:
-    found = frames.scores(fake.store, fake.plan)
-    assert found.columns == [column.name for column in columns.SCORES]
-    assert found.height == 68 * 40
-    one = found.filter(
-        (pl.col("eval_id") == fake.cell("xquad", "arb_Arab", 8, 4)) & (pl.col("metric") == "em")
-    )
-    assert one["example_id"].to_list() == [f"xquad-{item:03d}" for item in range(40)]
-    assert one["cluster_id"].to_list() == [f"p{item // 4}" for item in range(40)]
-    assert set(one["n_choices"]) == {0}
 
 
 def test_answers_say_how_generation_ended(fake: Fake) -> None:
@@ -86,7 +75,8 @@ def test_a_line_that_is_being_written_is_left_out_and_a_broken_one_is_named(tmp_
 def test_an_empty_store_is_all_pending(tmp_path: Path) -> None:
     store, plan = Store(tmp_path), planned()
     assert set(frames.cells(store, plan)["status"]) == {"pending"}
-    assert frames.scores(store, plan).is_empty()
+    assert blocks(store, plan) == ()
+    assert rates.choices(store, plan).is_empty()
     assert rates.answers(store, plan).is_empty()
     assert frames.curves(store, plan).is_empty()
     assert set(frames.training(store, plan)["status"]) == {"pending"}
@@ -97,7 +87,7 @@ def test_cells_outside_the_plan_are_ignored(fake: Fake) -> None:
     scores = {name: score for name, score in fake.plan.scores.items() if score.eval_id in kept}
     smaller = fake.plan.model_copy(update={"evals": kept, "scores": scores})
     assert set(frames.cells(fake.store, smaller)["task"]) == {"xcopa"}
-    assert set(frames.scores(fake.store, smaller)["eval_id"]) <= set(kept)
+    assert {block.task for block in blocks(fake.store, smaller)} == {"xcopa"}
 
 
 def test_an_evaluation_says_that_its_adapter_failed(tmp_path: Path) -> None:
@@ -107,14 +97,6 @@ def test_an_evaluation_says_that_its_adapter_failed(tmp_path: Path) -> None:
     found = frames.cells(store, plan).filter(pl.col("train_id") == name)
     assert set(found["status"]) == {"pending"}
     assert set(found["failure"]) == {"not run: its adapter failed to train"}
-
-
-def test_a_score_of_an_unknown_item_is_refused(tmp_path: Path) -> None:
-    fake = filled(tmp_path)
-    score_id, score = next(iter(fake.plan.scores.items()))
-    fake.store.put_scores(score_id, score, ["nobody"], [1.0], None)
-    with pytest.raises(StoreError, match="scores item 'nobody', which is not among"):
-        frames.scores(fake.store, fake.plan)
 
 
 def test_rows_must_have_the_declared_columns() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maple.analysis import frames
+from maple.analysis.blocks import blocks
 from maple.analysis.results import results
 from maple.report.csvs import to_csv
 from report.fake_store import FORMULA, HOSTILE, Fake

@@ -16,7 +16,7 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
 from command import maple
-from maple.analysis import frames
+from maple.analysis.blocks import blocks
 from maple.analysis.cellscores import ItemScores
 from maple.errors import StoreError
 from maple.records import TrainCell
@@ -213,8 +213,15 @@ def test_parquet_has_types_and_every_item(
     assert max(groups) == 520
     key = ["eval_id", "metric", "example_id"]
     found = pl.read_parquet(tmp_path / "item_scores.parquet").sort(key)
-    ours = frames.scores(fake.store, fake.plan).sort(key)
-    assert found.equals(ours.select(found.columns))
+    ours = [
+        (eval_id, block.metric, example_id, cluster_id, score)
+        for block in blocks(fake.store, fake.plan)
+        for eval_id, scores in zip(block.eval_ids, block.scores, strict=True)
+        for example_id, cluster_id, score in zip(
+            block.example_ids, block.cluster_ids, scores.tolist(), strict=True
+        )
+    ]
+    assert found.rows() == sorted(ours)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maple.analysis.asked import answered, items_of
 from maple.analysis.estimates import Floats
-from maple.analysis.rates import has_answers
 from maple.errors import StoreError
 from maple.records import EvalCell
 from maple.store import PlanFile, Store
@@ -44,7 +44,7 @@ class ScoreReader:
         """
         score = self._plan.scores[score_id]
         cell = self._plan.evals[score.eval_id]
-        if not has_answers(self._store.eval_record(score.eval_id, cell)):
+        if not answered(self._store, {score.eval_id: cell}):
             return None
         table = self._store.scores(score_id, score)
         if table is None or len(table) == 0:
@@ -65,6 +65,6 @@ class ScoreReader:
     def _of_items(self, cell: EvalCell) -> dict[str, str]:
         key = (cell.task, cell.subset, cell.items)
         if key not in self._clusters:
-            items = self._store.items(*key)
-            self._clusters[key] = {item.example_id: item.cluster_id for item in items}
+            items = items_of(self._store, cell)
+            self._clusters[key] = dict(zip(items.example_ids, items.cluster_ids, strict=True))
         return self._clusters[key]

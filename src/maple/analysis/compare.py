@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from maple.analysis.cellscores import ItemScores, ScoreReader
-from maple.analysis.estimates import Estimate, Floats, paired_difference
-from maple.analysis.results import LEVEL, Setting, linked, macro, settings_of
+from maple.analysis.estimates import DIFFERENCE, Estimate, Floats, paired_difference
+from maple.analysis.resampling import linked, macro
+from maple.analysis.results import Setting, settings_of
 from maple.records import EvalCell
 from maple.store import PlanFile, Store
 
@@ -139,7 +140,7 @@ def _difference(paired: _Paired) -> Difference:
     return Difference(
         float(paired.a.mean()),
         float(paired.b.mean()),
-        paired_difference(paired.b, paired.a, paired.clusters, level=LEVEL),
+        paired_difference(paired.b, paired.a, paired.clusters),
     )
 
 
@@ -152,7 +153,8 @@ def _mean(pairs: Sequence[_Paired]) -> Difference:
             [
                 (paired.b - paired.a, [joined[cluster] for cluster in paired.clusters])
                 for paired in pairs
-            ]
+            ],
+            bounds=DIFFERENCE,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""A store as tidy tables: one row per eval cell and metric, per item, per adapter, per step.
+"""A store as tidy tables: one row per eval cell and metric, per adapter, per step.
 
 The plan says which cells belong to the study; cells of the store that are not in it are ignored,
 and cells of the plan that the store does not hold yet are rows with the status "pending".

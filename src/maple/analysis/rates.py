@@ -5,51 +5,104 @@ And what prompts cost: tokens per word, character and byte in each language and 
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow.compute as pc
 
+from maple.analysis.asked import Items, answered, items_of, places
 from maple.analysis.columns import ANSWERS, CHOICES, PROMPTS, frame
-from maple.analysis.estimates import mean
-from maple.metrics.choice import pick
+from maple.analysis.estimates import Floats, Integers, weights
 from maple.metrics.identify import ANOTHER
 from maple.metrics.words import tokeniser, words
-from maple.records import EvalCell, Example
-from maple.store import PlanFile, Record, Store
+from maple.records import EvalCell
+from maple.store import PlanFile, Store
 
 Row = dict[str, object]
 
-Clusters = Mapping[str, str]
+Flags = npt.NDArray[np.bool_]
 
 _Z = 1.959964
 """Of the normal distribution, for 95 %."""
+
+_RESAMPLES = 2000
+
+_SPOKEN = re.compile(r"[^\W_]")
+"""A letter or number: text that has one has a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Finished answers of k cells that were asked the same n items; m rows in all.
+
+    Attributes:
+        evals: of the cells that have answers, k.
+        cell, item: number of each row's cell and item, [m].
+        clusters: number of each row's cluster, in ascending order of the names, [m].
+        table: the rows.
+    """
+
+    evals: tuple[str, ...]
+    cell: Integers
+    item: Integers
+    clusters: Integers
+    table: pl.DataFrame
+    items: Items
+
+    def share(self, name: str, happened: Flags, counted: Flags | None = None) -> list[Row]:
+        """Of each cell's rows (those counted), the share where it happened, with its interval."""
+        kept = np.ones(len(happened), np.bool_) if counted is None else counted
+        return _rates(name, happened[kept], self.cell[kept], self.clusters[kept], len(self.evals))
+
+    def counts(self, which: Flags) -> Integers:
+        """How many of each cell's rows, [k]."""
+        return np.bincount(self.cell[which], minlength=len(self.evals))
 
 
 def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
     """Rates of each eval cell with written answers: a check on every score.
 
     Returns:
-        Columns ANSWERS; no row for choice tasks, which write nothing.
+        Columns ANSWERS, in the plan's order; no row for choice tasks, which write nothing.
 
     Raises:
         StoreError: a file cannot be read.
     """
-    languages = {check.eval_id: _language(store, plan, name) for name, check in plan.checks.items()}
-    clusters: dict[str, Clusters] = {}
-    rows: list[Row] = []
-    for eval_id, cell in plan.evals.items():
-        if cell.decoding == "choices" or not has_answers(store.eval_record(eval_id, cell)):
-            continue
-        table = store.finished(eval_id, cell).slice(0, plan.limit).to_pylist()
-        if table:
-            if cell.items not in clusters:
-                clusters[cell.items] = _clusters(store, cell)
-            of_language = languages.get(eval_id)
-            rows.append(_rates(eval_id, cell, table, of_language, clusters[cell.items]))
-    return frame(ANSWERS, rows)
+    checks = {check.eval_id: name for name, check in plan.checks.items()}
+    rows: dict[str, Row] = {}
+    written = {name: cell for name, cell in plan.evals.items() if cell.decoding != "choices"}
+    for one in _answered(store, plan, written, ("text", "stop_reason", "n_tokens")):
+        empty, unparsed = _silent(one.table["text"])
+        stops = one.table["stop_reason"]
+        n = one.counts(np.ones(len(one.cell), np.bool_))
+        tokens = np.bincount(one.cell, weights=one.table["n_tokens"].to_numpy())
+        tried, told, wrong = _languages(store, plan, one, checks)
+        identified = one.counts(told)
+        shares = (
+            one.share("empty", empty),
+            one.share("unparsed", unparsed),
+            one.share("length", (stops == "length").to_numpy()),
+            one.share("wrong_language", wrong, told),
+        )
+        ends = {reason: one.counts((stops == reason).to_numpy()) / n for reason in ("eos", "stop")}
+        for at, eval_id in enumerate(one.evals):
+            cell = plan.evals[eval_id]
+            rows[eval_id] = {
+                "eval_id": eval_id,
+                "task": cell.task,
+                "subset": cell.subset,
+                "n": int(n[at]),
+                **{reason: float(share[at]) for reason, share in ends.items()},
+                "mean_tokens": float(tokens[at] / n[at]),
+                "identified": int(identified[at]) if eval_id in tried else None,
+                **{name: value for share in shares for name, value in share[at].items()},
+            }
+    return frame(ANSWERS, [rows[name] for name in plan.evals if name in rows])
 
 
 def choices(store: Store, plan: PlanFile) -> pl.DataFrame:
@@ -59,46 +112,36 @@ def choices(store: Store, plan: PlanFile) -> pl.DataFrame:
     of the right answers.
 
     Returns:
-        Columns CHOICES; no row for tasks with written answers.
+        Columns CHOICES, in the plan's order; no row for tasks with written answers.
 
     Raises:
         StoreError: a file cannot be read.
     """
-    known: dict[str, dict[str, Example]] = {}
-    rows: list[Row] = []
-    for eval_id, cell in plan.evals.items():
-        if cell.decoding != "choices" or not has_answers(store.eval_record(eval_id, cell)):
-            continue
-        table = store.finished(eval_id, cell).slice(0, plan.limit).to_pylist()
-        if cell.items not in known:
-            items = store.items(cell.task, cell.subset, cell.items)
-            known[cell.items] = {item.example_id: item for item in items}
-        asked = known[cell.items]
+    rows: dict[str, Row] = {}
+    chosen = {name: cell for name, cell in plan.evals.items() if cell.decoding == "choices"}
+    for one in _answered(store, plan, chosen, ("logprobs",)):
+        picked = _picked(one.table["logprobs"])
         # What is no number prefers nothing; such answers fail their scores and are told there.
-        picked = {
-            row["example_id"]: pick(row["logprobs"], None)
-            for row in table
-            if not any(math.isnan(logprob) for logprob in row["logprobs"])
-        }
-        if not picked:
-            continue
-        most, _ = min(Counter(picked.values()).items(), key=lambda one: (-one[1], one[0]))
-        rows.append(
-            {
-                "eval_id": eval_id,
-                "task": cell.task,
-                "subset": cell.subset,
-                "n": len(picked),
-                "choice": most + 1,
-                **_rate(
-                    "preferred",
-                    [one == most for one in picked.values()],
-                    [asked[name].cluster_id for name in picked],
-                ),
-                "right": sum(asked[name].target == most for name in picked) / len(picked),
-            }
-        )
-    return frame(CHOICES, rows)
+        numbers = picked >= 0
+        most = np.zeros((len(one.evals), picked.max(initial=0) + 1), np.int64)
+        np.add.at(most, (one.cell[numbers], picked[numbers]), 1)
+        n, common = most.sum(axis=1), most.argmax(axis=1)  # of equally common ones the first
+        shares = one.share("preferred", picked == common[one.cell], numbers)
+        hits = numbers & (one.items.targets[one.item] == common[one.cell])
+        right = one.counts(hits)
+        for at, eval_id in enumerate(one.evals):
+            if n[at]:
+                cell = plan.evals[eval_id]
+                rows[eval_id] = {
+                    "eval_id": eval_id,
+                    "task": cell.task,
+                    "subset": cell.subset,
+                    "n": int(n[at]),
+                    "choice": int(common[at]) + 1,
+                    **shares[at],
+                    "right": float(right[at] / n[at]),
+                }
+    return frame(CHOICES, [rows[name] for name in plan.evals if name in rows])
 
 
 def prompts(store: Store, plan: PlanFile) -> pl.DataFrame:
@@ -120,7 +163,8 @@ def prompts(store: Store, plan: PlanFile) -> pl.DataFrame:
             continue
         kept = table.slice(0, plan.limit)
         tokens, spelled, characters, size = (
-            sum(kept[name].to_pylist()) for name in ("n_tokens", "n_words", "n_chars", "n_bytes")
+            int(pc.sum(kept[name]).as_py() or 0)
+            for name in ("n_tokens", "n_words", "n_chars", "n_bytes")
         )
         language = plan.languages[f"{cell.task}/{cell.subset}"]
         rows[key] = {
@@ -141,71 +185,124 @@ def prompts(store: Store, plan: PlanFile) -> pl.DataFrame:
     return frame(PROMPTS, list(rows.values()))
 
 
-def has_answers(record: Record | None) -> bool:
-    """Whether answers are finished: all, or those before more were asked for in vain."""
-    return record is not None and bool(record.n)
+def _answered(
+    store: Store, plan: PlanFile, cells: Mapping[str, EvalCell], names: Sequence[str]
+) -> Iterator[_Answers]:
+    """Columns of the finished answers within the plan's limit, by the items that were asked."""
+    groups: dict[tuple[str, str, str], dict[str, EvalCell]] = {}
+    for name, cell in answered(store, cells).items():
+        groups.setdefault((cell.task, cell.subset, cell.items), {})[name] = cell
+    for evals in groups.values():
+        done, stacked = store.stacked_responses(evals, ("example_id", *names))
+        within = stacked.positions < (plan.limit or stacked.table.height)
+        if not within.any():
+            continue
+        asked = next(iter(evals.values()))
+        items = items_of(store, asked)
+        item = places(stacked, items, asked, "answers")[within]
+        # Without the cells that have no row.
+        present, numbers = np.unique(stacked.files[within], return_inverse=True)
+        clusters = np.unique(items.cluster_ids, return_inverse=True)[1]
+        table = stacked.table.filter(pl.Series(within)).drop("example_id")
+        evals_done = tuple(done[at] for at in present)
+        yield _Answers(evals_done, numbers, item, clusters[item], table, items)
 
 
-def _rates(
-    eval_id: str,
-    cell: EvalCell,
-    table: Sequence[Mapping[str, Any]],
-    probabilities: Mapping[str, float | None] | None,
-    clusters: Clusters,
-) -> Row:
-    n = len(table)
-    groups = [clusters[row["example_id"]] for row in table]
-    empty = [not row["text"].strip() for row in table]
-    unparsed = [bool(row["text"].strip()) and not words(row["text"]) for row in table]
-    reasons = [row["stop_reason"] for row in table]
-    told = [
-        (value < ANOTHER, group)
-        for row, group in zip(table, groups, strict=True)
-        if (value := (probabilities or {}).get(row["example_id"])) is not None
-    ]
-    return {
-        "eval_id": eval_id,
-        "task": cell.task,
-        "subset": cell.subset,
-        "n": n,
-        **_rate("empty", empty, groups),
-        **_rate("unparsed", unparsed, groups),
-        **{name: reasons.count(name) / n for name in ("eos", "stop")},
-        **_rate("length", [reason == "length" for reason in reasons], groups),
-        "mean_tokens": sum(row["n_tokens"] for row in table) / n,
-        "identified": None if probabilities is None else len(told),
-        **_rate("wrong_language", [wrong for wrong, _ in told], [group for _, group in told]),
-    }
+def _silent(texts: pl.Series) -> tuple[Flags, Flags]:
+    """Which texts have no visible character, and which have some but no word."""
+    quiet = [not _SPOKEN.search(text) for text in texts]
+    empty = np.zeros(len(texts), np.bool_)
+    unparsed = np.zeros(len(texts), np.bool_)
+    for at in np.flatnonzero(quiet):
+        text = texts[int(at)]
+        empty[at] = not text.strip()
+        unparsed[at] = bool(text.strip()) and not words(text)
+    return empty, unparsed
 
 
-def _rate(name: str, happened: Sequence[bool], clusters: Sequence[str]) -> Row:
-    """A share with its interval.
+def _picked(logprobs: pl.Series) -> Integers:
+    """As `metrics.choice.pick` for each row without lengths; -1 where one is no number."""
+    sizes = logprobs.list.len().to_numpy().astype(np.int64)
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    # Behind the choices there is never a higher value, and of equal ones the first counts.
+    matrix = np.full((len(sizes), sizes.max(initial=1)), -np.inf)
+    columns = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    matrix[rows, columns] = logprobs.explode().to_numpy()
+    return np.where(np.isnan(matrix).any(axis=1), -1, matrix.argmax(axis=1))
+
+
+def _languages(
+    store: Store, plan: PlanFile, one: _Answers, checks: Mapping[str, str]
+) -> tuple[frozenset[str], Flags, Flags]:
+    """The eval cells whose answers' language was looked at; the answers where it could be told;
+    and those of them in another one."""
+    cells = {checks[name]: plan.checks[checks[name]] for name in one.evals if name in checks}
+    tried, stacked = store.stacked_scores(cells)
+    probability = np.full((len(one.evals), len(one.items.example_ids)), np.nan)
+    if stacked.table.height:
+        asked = plan.evals[cells[tried[0]].eval_id]
+        numbers = np.array([one.evals.index(cells[name].eval_id) for name in tried])
+        at = places(stacked, one.items, asked, "scores")
+        probability[numbers[stacked.files], at] = stacked.table["score"].to_numpy()
+    found = probability[one.cell, one.item]
+    looked_at = frozenset(cells[name].eval_id for name in tried)
+    return looked_at, ~np.isnan(found), found < ANOTHER
+
+
+def _rates(name: str, happened: Flags, cell: Integers, clusters: Integers, cells: int) -> list[Row]:
+    """A share and its interval for each of k cells.
 
     Resamples of what happened always, or never, say nothing: the interval is Wilson's (1927) then,
     of as many trials as there are clusters.
+
+    Args:
+        happened, cell, clusters: of each row, [m]; numbers of cells are below `cells`.
     """
-    if not happened:
-        return {name: None, f"{name}_low": None, f"{name}_high": None}
-    share = sum(happened) / len(happened)
-    if share in (0.0, 1.0):
-        beyond = _Z**2 / (len(set(clusters)) + _Z**2)
-        low, high = (0.0, beyond) if share == 0.0 else (1.0 - beyond, 1.0)
-        return {name: share, f"{name}_low": low, f"{name}_high": high}
-    found = mean([float(one) for one in happened], clusters)
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    width = int(clusters.max(initial=0)) + 1
+    places, length = cell * width + clusters, cells * width
+    sizes = np.bincount(places, minlength=length).reshape(cells, width)
+    sums = np.bincount(places[happened], minlength=length).reshape(cells, width)
+    ends = _intervals(sums, sizes)
+    rows: list[Row] = []
+    for at in range(cells):
+        n, count = int(sizes[at].sum()), int((sizes[at] > 0).sum())
+        share = float(sums[at].sum() / n) if n else None
+        low, high = (None, None) if np.isnan(ends[at]).any() else map(float, ends[at])
+        if share in (0.0, 1.0):
+            beyond = _Z**2 / (count + _Z**2)
+            low, high = (0.0, beyond) if share == 0.0 else (1.0 - beyond, 1.0)
+        rows.append({name: share, f"{name}_low": low, f"{name}_high": high})
+    return rows
 
 
-def _language(store: Store, plan: PlanFile, name: str) -> dict[str, float | None] | None:
-    """Probability of the right language by example id; None before it was tried."""
-    table = store.scores(name, plan.checks[name])
-    if table is None:
-        return None
-    return dict(zip(table["example_id"].to_pylist(), table["score"].to_pylist(), strict=True))
+def _intervals(sums: Integers, sizes: Integers) -> Floats:
+    """Ends of the interval of each row's share, as `estimates.mean` gives it.
+
+    Args:
+        sums, sizes: [k, c], what happened and how many there are in each cluster of each cell.
+
+    Returns:
+        Shape [k, 2]; NaN where a cell has fewer than two clusters.
+    """
+    found = np.full((len(sums), 2), np.nan)
+    present = sizes > 0
+    counts = present.sum(axis=1)
+    for count in np.unique(counts[counts > 1]):
+        rows = np.flatnonzero(counts == count)
+        shape = len(rows), count
+        drawn = _drawn(int(count))
+        # Whole numbers below 2**24: exact in single precision.
+        above = drawn @ sums[rows][present[rows]].reshape(shape).T.astype(np.float32)
+        below = drawn @ sizes[rows][present[rows]].reshape(shape).T.astype(np.float32)
+        shares = above.astype(np.float64) / below
+        found[rows] = np.quantile(shares, [0.025, 0.975], axis=0).T
+    return found
 
 
-def _clusters(store: Store, cell: EvalCell) -> Clusters:
-    items = store.items(cell.task, cell.subset, cell.items)
-    return {item.example_id: item.cluster_id for item in items}
+@lru_cache(maxsize=32)
+def _drawn(count: int) -> npt.NDArray[np.float32]:
+    """The weights of so many clusters; 8 MB for a thousand."""
+    return weights([f"{number:09d}" for number in range(count)], _RESAMPLES, 0).astype(np.float32)
 
 
 def _ratio(tokens: int, units: int) -> float | None:

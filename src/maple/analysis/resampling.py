@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from maple.analysis.blocks import Block
 from maple.analysis.estimates import (
+    LEVEL,
+    RESAMPLES,
+    SCORE,
     Estimate,
     Floats,
     Integers,
@@ -190,6 +193,59 @@ def linked(parts: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, st
             low, high = sorted((root(cluster), root(first.setdefault(item, cluster))))
             parent[high] = low
     return {name: root(name) for name in parent}
+
+
+def macro(
+    parts: Sequence[tuple[Floats, Sequence[str]]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
+    bounds: tuple[float, float] = SCORE,
+) -> Estimate:
+    """Mean over subsets of their mean over items, with clusters resampled jointly.
+
+    One resample draws from the clusters of all subsets together, and a cluster counts in every
+    subset that has it. A resample that leaves a subset without any item is dropped; that happens
+    only where a subset has a handful of clusters that the others lack.
+
+    Args:
+        parts: k pairs of scores (n finite numbers) and the cluster of each item.
+        resamples: bootstrap resamples.
+        seed: of the resamples.
+        level: coverage aimed at, between 0 and 1.
+        bounds: what a score can be.
+
+    Returns:
+        The mean; its interval is None where a subset has fewer than two clusters. `n` counts
+        items over all subsets, `clusters` distinct clusters.
+
+    Raises:
+        ValueError: no part, or a part without items.
+    """
+    if not parts or not all(len(clusters) for _, clusters in parts):
+        raise ValueError("parts: expected at least one, each with items")
+    value = float(np.mean([scores.mean() for scores, _ in parts]))
+    names = sorted({name for _, clusters in parts for name in clusters})
+    items = sum(len(clusters) for _, clusters in parts)
+    if min(len(set(clusters)) for _, clusters in parts) < 2:
+        return Estimate(value, None, None, items, len(names))
+    place = {name: position for position, name in enumerate(names)}
+    # Shape [c, 2k]: per cluster the sum of scores in each subset, then the number of its items.
+    totals = np.zeros((len(names), 2 * len(parts)))
+    for column, (scores, clusters) in enumerate(parts):
+        positions = [place[name] for name in clusters]
+        np.add.at(totals[:, column], positions, scores)
+        np.add.at(totals[:, len(parts) + column], positions, 1.0)
+    drawn = draw(len(names), resamples, seed) @ totals
+    sums, sizes = drawn[:, : len(parts)], drawn[:, len(parts) :]
+    whole = (sizes > 0).all(axis=1)
+    means = (sums[whole] / sizes[whole]).mean(axis=1)
+    group = effective(totals[:, len(parts) :].sum(axis=1))
+    low, high = intervals(
+        np.array([value]), means[None], np.array([group]), level=level, bounds=bounds
+    )
+    return Estimate(value, float(low[0]), float(high[0]), items, len(names))
 
 
 def _alike(valid: Mask) -> Iterator[tuple[Mask, Integers]]:

@@ -28,19 +28,15 @@ from maple.analysis.blocks import Block
 from maple.analysis.columns import ESTIMATES, frame
 from maple.analysis.estimates import (
     DIFFERENCE,
-    LEVEL,
     RESAMPLES,
     SCORE,
     Estimate,
     Floats,
     Integers,
     Replicates,
-    draw,
     effective,
-    intervals,
 )
 from maple.analysis.resampling import (
-    SEED,
     Key,
     Resampled,
     averaged,
@@ -204,9 +200,9 @@ def results(plan: PlanFile, found: Sequence[Block], resamples: int = RESAMPLES) 
     for group in groups.values():
         resampled = Resampled(group, bases, resamples)
         chances = {
-            (name, block.metric): _chance(block.n_choices)
+            (name, block.metric): _chance(block.n_choices[~np.isnan(scores)])
             for block in group
-            for name in block.eval_ids
+            for name, scores in zip(block.eval_ids, block.scores, strict=True)
         }
         measured |= _cells(resampled, chances)
         macros |= _macros(resampled, asked)
@@ -241,59 +237,6 @@ def untuned(plan: PlanFile) -> dict[str, str]:
         if reference is not None:
             found[name] = reference
     return found
-
-
-def macro(
-    parts: Sequence[tuple[Floats, Sequence[str]]],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-    level: float = LEVEL,
-    bounds: tuple[float, float] = SCORE,
-) -> Estimate:
-    """Mean over subsets of their mean over items, with clusters resampled jointly.
-
-    One resample draws from the clusters of all subsets together, and a cluster counts in every
-    subset that has it. A resample that leaves a subset without any item is dropped; that happens
-    only where a subset has a handful of clusters that the others lack.
-
-    Args:
-        parts: k pairs of scores (n finite numbers) and the cluster of each item.
-        resamples: bootstrap resamples.
-        seed: of the resamples.
-        level: coverage aimed at, between 0 and 1.
-        bounds: what a score can be.
-
-    Returns:
-        The mean; its interval is None where a subset has fewer than two clusters. `n` counts
-        items over all subsets, `clusters` distinct clusters.
-
-    Raises:
-        ValueError: no part, or a part without items.
-    """
-    if not parts or not all(len(clusters) for _, clusters in parts):
-        raise ValueError("parts: expected at least one, each with items")
-    value = float(np.mean([scores.mean() for scores, _ in parts]))
-    names = sorted({name for _, clusters in parts for name in clusters})
-    items = sum(len(clusters) for _, clusters in parts)
-    if min(len(set(clusters)) for _, clusters in parts) < 2:
-        return Estimate(value, None, None, items, len(names))
-    place = {name: position for position, name in enumerate(names)}
-    # Shape [c, 2k]: per cluster the sum of scores in each subset, then the number of its items.
-    totals = np.zeros((len(names), 2 * len(parts)))
-    for column, (scores, clusters) in enumerate(parts):
-        positions = [place[name] for name in clusters]
-        np.add.at(totals[:, column], positions, scores)
-        np.add.at(totals[:, len(parts) + column], positions, 1.0)
-    drawn = draw(len(names), resamples, seed) @ totals
-    sums, sizes = drawn[:, : len(parts)], drawn[:, len(parts) :]
-    whole = (sizes > 0).all(axis=1)
-    means = (sums[whole] / sizes[whole]).mean(axis=1)
-    group = effective(totals[:, len(parts) :].sum(axis=1))
-    low, high = intervals(
-        np.array([value]), means[None], np.array([group]), level=level, bounds=bounds
-    )
-    return Estimate(value, float(low[0]), float(high[0]), items, len(names))
 
 
 def table(cells: pl.DataFrame, found: Results) -> pl.DataFrame:

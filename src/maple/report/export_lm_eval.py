@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from maple.analysis.cellscores import ItemScores, ScoreReader
-from maple.analysis.results import Setting, linked
+from maple.analysis.resampling import linked
+from maple.analysis.results import Setting
 from maple.records import EvalCell, Example
 from maple.report.gathered import Gathered, Line
 from maple.store import Record

@@ -15,7 +15,7 @@ from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell, ScoreCell
 from maple.report.labels import Told, cell_label, differing, plural, subset_label
-from maple.store import PlanFile, Record, Store
+from maple.store import PlanFile, Record, Snapshot, Store
 from maple.store.servecheck import server_notes
 
 
@@ -113,9 +113,9 @@ def gather(store: Store) -> Gathered:
         StoreError: no plan in the folder, or a file that cannot be read.
     """
     plan = plan_of(store)
+    store = Snapshot(store.root)
     found = results(plan, blocks(store, plan))
-    planned = plan.train.keys() | plan.evals.keys() | plan.scores.keys()
-    records = tuple(record for record in store.records() if record.id in planned)
+    records = _records(store, plan)
     statuses = {record.id: record.status for record in records}
     cells = frames.cells(store, plan)
     return Gathered(
@@ -143,6 +143,16 @@ def gather(store: Store) -> Gathered:
         told=differing(plan.train.values()),
         records=records,
     )
+
+
+def _records(store: Store, plan: PlanFile) -> tuple[Record, ...]:
+    """Of the plan's cells, train cells first, failed scores last."""
+    found = (
+        *(store.train_record(name) for name in plan.train),
+        *(store.eval_record(name, cell) for name, cell in plan.evals.items()),
+        *(store.score_record(name, cell) for name, cell in plan.scores.items()),
+    )
+    return tuple(record for record in found if record is not None)
 
 
 def plan_of(store: Store) -> PlanFile:

@@ -18,6 +18,7 @@ from maple.store.planfile import PlanFile
 from maple.store.planfile import parse as parse_plan
 from maple.store.record import Record
 from maple.store.record import parse as parse_record
+from maple.store.stacked import Stacked, read_stacked
 from maple.study.identity import content_hash
 
 
@@ -71,8 +72,11 @@ class Store:
 
     def items(self, task: str, subset: str, content: str) -> list[Example]:
         """Examples by content, in their stored order."""
-        path = self.items_path(task, subset, content)
-        return schemas.examples(files.read_table(path, schemas.ITEMS))
+        return schemas.examples(self.items_table(task, subset, content))
+
+    def items_table(self, task: str, subset: str, content: str) -> pa.Table:
+        """The same as a table of ITEMS."""
+        return files.read_table(self.items_path(task, subset, content), schemas.ITEMS)
 
     def count_items(self, task: str, subset: str, content: str) -> int:
         """How many examples `items` holds, from its footer alone."""
@@ -148,6 +152,18 @@ class Store:
         path = self.eval_path(eval_id, cell)
         table = files.read_table(path, schema) if path.exists() else schema.empty_table()
         return table.replace_schema_metadata(None)
+
+    def stacked_responses(
+        self, cells: Mapping[str, EvalCell], names: Sequence[str]
+    ) -> tuple[list[str], Stacked]:
+        """Columns of the finished responses of many cells of one decoding.
+
+        Returns:
+            Ids of the cells that have a file, and the rows of these files.
+        """
+        paths = {name: self.eval_path(name, cell) for name, cell in cells.items()}
+        schema = response_schema(next(iter(cells.values())))
+        return _stacked(paths, schema, names)
 
     def responses(self, eval_id: str, cell: EvalCell) -> pa.Table:
         """`finished`, and behind it the rows of the parts. For the holder of the cell's lease."""
@@ -282,6 +298,15 @@ class Store:
             return None
         return files.read_table(path, schemas.SCORES).replace_schema_metadata(None)
 
+    def stacked_scores(self, cells: Mapping[str, ScoreCell]) -> tuple[list[str], Stacked]:
+        """The scores of many cells.
+
+        Returns:
+            Ids of those that were scored, and the rows of their files.
+        """
+        paths = {name: self.score_path(name, cell) for name, cell in cells.items()}
+        return _stacked(paths, schemas.SCORES, schemas.SCORES.names)
+
     def scored(self, score_id: str, cell: ScoreCell) -> tuple[int, str | None]:
         """How many responses a score cell has scored, and their `content`, from its footer."""
         path = self.score_path(score_id, cell)
@@ -364,6 +389,13 @@ class Store:
 def response_schema(cell: EvalCell) -> pa.Schema:
     """Columns of a cell's responses, by its decoding."""
     return schemas.CHOICE_RESPONSES if cell.decoding == "choices" else schemas.GENERATE_RESPONSES
+
+
+def _stacked(
+    paths: Mapping[str, Path], schema: pa.Schema, names: Sequence[str]
+) -> tuple[list[str], Stacked]:
+    there = {name: path for name, path in paths.items() if path.exists()}
+    return list(there), read_stacked(list(there.values()), schema, names)
 
 
 def _content(path: Path) -> bytes | None:
