@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 from maple.analysis import columns, rates
+from maple.analysis.estimates import mean
+from maple.errors import StoreError
 from maple.records import GenerateResponse, ScoreCell
 from maple.store import files
 from maple.store.schemas import generate_row
@@ -135,3 +137,39 @@ def test_tokens_per_word_character_and_byte(tmp_path: Path) -> None:
     assert row["tokens_per_word"] == 2.5
     assert row["tokens_per_character"] == 0.5
     assert row["tokens_per_byte"] == 0.25
+
+
+def test_cells_that_answered_a_part_have_the_interval_of_their_own_clusters(
+    answered: tuple[Fake, str],
+) -> None:
+    fake, name = answered
+    cell = fake.plan.evals[name]
+    table = fake.store.finished(name, cell)
+    # Out of their order, as no cell of ours is: 14 items of 7 passages, two of each.
+    order = [item for item in range(28) if item % 4 > 1][::-1]
+    files.write_table(fake.store.eval_path(name, cell), table.take(order))
+    row = _row(fake, name)
+    texts = table["text"].to_pylist()
+    empty = [float(not texts[item].strip()) for item in order]
+    expected = mean(empty, [f"p{item // 4}" for item in order])
+    assert (row["n"], row["empty"]) == (14, pytest.approx(sum(empty) / 14))
+    assert (row["empty_low"], row["empty_high"]) == pytest.approx((expected.low, expected.high))
+    others = rates.answers(fake.store, fake.plan)["n"].to_list()
+    assert sorted(others) == [14] + [40] * 16
+
+
+def test_an_answer_to_an_unknown_item_is_refused(answered: tuple[Fake, str]) -> None:
+    fake, name = answered
+    path = fake.store.eval_path(name, fake.plan.evals[name])
+    table = fake.store.finished(name, fake.plan.evals[name])
+    ids = pa.array(["nobody", *table["example_id"].to_pylist()[1:]])
+    files.write_table(path, table.set_column(0, table.schema.field(0), ids))
+    with pytest.raises(StoreError, match="answers item 'nobody', which is not among"):
+        rates.answers(fake.store, fake.plan)
+
+
+def test_within_the_limit(answered: tuple[Fake, str]) -> None:
+    fake, name = answered
+    fake = replace(fake, plan=fake.plan.model_copy(update={"limit": 8}))
+    assert _row(fake, name)["n"] == 8
+    assert set(rates.choices(fake.store, fake.plan)["n"]) == {8}
