@@ -114,7 +114,10 @@ def test_the_language_of_the_answers_that_could_be_told(answered: tuple[Fake, st
     fake.store.put_scores("c", check, ids, [None] * 20 + [0.99, 0.3, 0.29, 0.0] * 5, None)
     row = _row(fake, name)
     assert (row["identified"], row["wrong_language"]) == (20, 10 / 20)
-    assert row["wrong_language_low"] == row["wrong_language_high"] == 0.5  # alike in all passages
+    # Alike in all five passages, so that nothing but their number says how sure that is.
+    unseen = 1.959964**2 / (5 + 1.959964**2)
+    assert row["wrong_language_low"] == pytest.approx(0.5 - unseen)
+    assert row["wrong_language_high"] == pytest.approx(0.5 + unseen)
     fake.store.put_scores("c", check, ids, [None] * 40, None)
     row = _row(fake, name)
     assert (row["identified"], row["wrong_language"]) == (0, None)

@@ -150,7 +150,12 @@ _BACTRIAN = ("bactrian-x-11", "bactrian-x-22")
 def test_the_paper_is_shown_in_tables(paper: Planned) -> None:
     shown = list(views(paper.found["cost"], shape=True))
     assert all(len(row) == len(view.columns) for view in shown for row in view.rows)
-    rows = shown[0]
+    detectable = {row[0]: row[1:] for row in shown[0].rows}
+    # t quantiles of 0.975 and 0.8 with 499 degrees of freedom, times 20 percent's deviation of
+    # 0.447 over the root of 500; 90 adapters at one precision each.
+    assert detectable["xcopa"][:4] == ["12", "500", "500", "5.61"]
+    assert detectable["xcopa"][5] == "90"
+    rows = shown[1]
     assert rows.columns == ["language", "multialpaca", *_BACTRIAN]
     assert rows.rows[1] == ["ben_Beng", "", "", "6,031"]
     assert rows.rows[-1] == ["all", "132,701", "132,693", "132,682"]

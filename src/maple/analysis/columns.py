@@ -98,7 +98,7 @@ def _rate(name: str, doc: str) -> Columns:
         Column(
             f"{name}_low",
             _FLOAT,
-            "lower end of its 95 % interval; null for one cluster between 0 and 1",
+            "lower end of its 95 % interval; null below two clusters",
         ),
         Column(f"{name}_high", _FLOAT, "upper end"),
     )

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from maple.analysis.asked import Items, answered, items_of, places
 from maple.analysis.columns import ANSWERS, CHOICES, PROMPTS, frame
-from maple.analysis.estimates import Floats, Integers, weights
+from maple.analysis.estimates import RESAMPLES, SCORE, Floats, Integers, intervals, weights
 from maple.metrics.identify import ANOTHER
 from maple.metrics.words import tokeniser, words
 from maple.records import EvalCell
@@ -25,11 +25,6 @@ from maple.store import PlanFile, Store
 Row = dict[str, object]
 
 Flags = npt.NDArray[np.bool_]
-
-_Z = 1.959964
-"""Of the normal distribution, for 95 %."""
-
-_RESAMPLES = 2000
 
 _SPOKEN = r"[\p{L}\p{N}]"
 """A letter or number: a text with one has a word. Few have none; those are looked at closely."""
@@ -248,9 +243,6 @@ def _languages(
 def _rates(name: str, happened: Flags, cell: Integers, clusters: Integers, cells: int) -> list[Row]:
     """A share and its interval for each of k cells.
 
-    Resamples of what happened always, or never, say nothing: the interval is Wilson's (1927) then,
-    of as many trials as there are clusters.
-
     Args:
         happened, cell, clusters: of each row, [m]; numbers of cells are below `cells`.
     """
@@ -261,12 +253,9 @@ def _rates(name: str, happened: Flags, cell: Integers, clusters: Integers, cells
     ends = _intervals(sums, sizes)
     rows: list[Row] = []
     for at in range(cells):
-        n, count = int(sizes[at].sum()), int((sizes[at] > 0).sum())
+        n = int(sizes[at].sum())
         share = float(sums[at].sum() / n) if n else None
         low, high = (None, None) if np.isnan(ends[at]).any() else map(float, ends[at])
-        if share in (0.0, 1.0):
-            beyond = _Z**2 / (count + _Z**2)
-            low, high = (0.0, beyond) if share == 0.0 else (1.0 - beyond, 1.0)
         rows.append({name: share, f"{name}_low": low, f"{name}_high": high})
     return rows
 
@@ -291,14 +280,17 @@ def _intervals(sums: Integers, sizes: Integers) -> Floats:
         above = drawn @ sums[rows][present[rows]].reshape(shape).T.astype(np.float32)
         below = drawn @ sizes[rows][present[rows]].reshape(shape).T.astype(np.float32)
         shares = above.astype(np.float64) / below
-        found[rows] = np.quantile(shares, [0.025, 0.975], axis=0).T
+        in_each = sizes[rows].astype(np.float64)
+        groups = in_each.sum(axis=1) ** 2 / (in_each**2).sum(axis=1)
+        values = sums[rows].sum(axis=1) / in_each.sum(axis=1)
+        found[rows] = np.column_stack(intervals(values, shares.T, groups, bounds=SCORE))
     return found
 
 
 @lru_cache(maxsize=32)
 def _drawn(count: int) -> npt.NDArray[np.float32]:
     """The weights of so many clusters; 8 MB for a thousand."""
-    return weights([f"{number:09d}" for number in range(count)], _RESAMPLES, 0).astype(np.float32)
+    return weights([f"{number:09d}" for number in range(count)], RESAMPLES, 0).astype(np.float32)
 
 
 def _ratio(tokens: int, units: int) -> float | None:
