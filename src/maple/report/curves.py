@@ -41,10 +41,11 @@ def content(gathered: Gathered) -> list[Content]:
 def rows(panels: list[Content]) -> list[Content]:
     """The panels as rows of the figure: a row a step of a run, or a held-out loss."""
     found = []
-    for panel in panels:
+    for number, panel in enumerate(panels):
         for run in panel["runs"]:
             shared = {
                 "panel": f"{panel['title']}; {panel['smoothed']}",
+                "panel_order": number,
                 "series": run["series"],
                 "bits": f"{run['bits']} bits",
             }

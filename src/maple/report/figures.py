@@ -90,9 +90,11 @@ def _heatmap(gathered: Gathered, table: Table) -> tuple[list[Row], Row] | None:
     reach = max(
         LEAST_REACH, *(abs(100 * mean.value) for mean in means.values() if mean is not None)
     )
+    panels = list(dict.fromkeys(panel for panel, _, _ in means))
     rows = [
         {
             "panel": panel,
+            "panel_order": panels.index(panel),
             "r": str(r),
             "r_order": r,
             "bits": bits,
@@ -139,6 +141,7 @@ def _slopes(gathered: Gathered, table: Table) -> tuple[list[Row], Row] | None:
     if len(ranks) < 2:
         return None
     rows = []
+    panels = list(dict.fromkeys(panel for panel, _, _ in groups))
     for (panel, group, r), parts in groups.items():
         mean = mean_of_cells(parts)
         if mean is not None:
@@ -146,6 +149,7 @@ def _slopes(gathered: Gathered, table: Table) -> tuple[list[Row], Row] | None:
             rows.append(
                 {
                     "panel": panel,
+                    "panel_order": panels.index(panel),
                     "group": group,
                     "r": r,
                     "delta": 100 * mean.value,
@@ -218,9 +222,7 @@ def _whole(gathered: Gathered, table: Table, line: Line) -> Spread | None:
     return spread(macro.delta) if macro is not None and macro.complete else None
 
 
-def _deltas(
-    gathered: Gathered, table: Table, line: Line, subsets: Sequence[str]
-) -> list[Spread]:
+def _deltas(gathered: Gathered, table: Table, line: Line, subsets: Sequence[str]) -> list[Spread]:
     found = (
         gathered.results.cells.get((line.evals.get(subset, ""), table.setting.metric))
         for subset in subsets

@@ -117,9 +117,7 @@ def _table(
 ) -> Content:
     metric = table.setting.metric
     evals = [line.evals.get(subset) for line in table.lines for subset in table.subsets]
-    found = [
-        None if name is None else gathered.results.cells.get((name, metric)) for name in evals
-    ]
+    found = [None if name is None else gathered.results.cells.get((name, metric)) for name in evals]
     macros = [gathered.macro(table, line) for line in table.lines]
     notes = table_notes(gathered, table)
     keys = [gathered.plan.languages[f"{table.setting.task}/{name}"] for name in table.subsets]

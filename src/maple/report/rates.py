@@ -151,9 +151,7 @@ def fertility(gathered: Gathered) -> Grid | None:
     )
     if not rows:
         return None
-    about = tuple(
-        About(language=row["language"]) for row in gathered.prompts.iter_rows(named=True)
-    )
+    about = tuple(About(language=row["language"]) for row in gathered.prompts.iter_rows(named=True))
     columns = ("subset", "prompt", "items", "tokens", "a word", "a character", "a byte", "word")
     note = (
         "Prompts of the items without exemplars, special tokens not counted. Words of different "

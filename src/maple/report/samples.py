@@ -59,8 +59,7 @@ def content(gathered: Gathered, places: Mapping[tuple[str, int], int]) -> Conten
         return None
     most = max(1, min(A_SUBSET, IN_ALL // len(subsets)))
     scores: _ScoreCells = {
-        (score.eval_id, score.metric): (name, score)
-        for name, score in gathered.plan.scores.items()
+        (score.eval_id, score.metric): (name, score) for name, score in gathered.plan.scores.items()
     }
     found = [_content(gathered, one, most, scores) for one in subsets]
     count = _fitting(found, most)
@@ -110,9 +109,7 @@ def _spread_out(gathered: Gathered) -> list[tuple[str, int]]:
     return sorted(chosen, key=order.index)
 
 
-def _with_bases(
-    gathered: Gathered, adapters: Sequence[tuple[str, int]]
-) -> set[tuple[str, int]]:
+def _with_bases(gathered: Gathered, adapters: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
     bases = untuned(gathered.plan)
     partners = set()
     for table in _primary(gathered):

@@ -30,9 +30,9 @@ def _order(field: str, title: str | None, **more: object) -> Spec:
 
 
 def _panels(spec: Spec) -> Spec:
-    """Small multiples by the field `panel`, in the order of the rows."""
+    """Small multiples by the field `panel`."""
     header = {"labelExpr": "split(datum.label, '; ')", "labelLimit": 360, "labelPadding": 6}
-    facet = {"field": "panel", "type": "nominal", "sort": None, "title": None, "header": header}
+    facet = {**_order("panel", None), "header": header}
     return {"data": {"name": "rows"}, "facet": facet, "columns": "$columns", "spec": spec}
 
 
@@ -55,7 +55,7 @@ _SHADE: Spec = {
 _INK: Spec = {"condition": {"test": "datum.loud", "value": "$loud"}, "value": "$ink"}
 _REACH: Spec = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}
 
-# panel, r, r_order, bits, bits_order, delta, text, interval, loud
+# panel, panel_order, r, r_order, bits, bits_order, delta, text, interval, loud
 _HEATMAP = _panels(
     {
         "width": {"step": 104},
@@ -67,11 +67,17 @@ _HEATMAP = _panels(
         },
         "layer": [
             {
-                "mark": {"type": "rect", "stroke": "$ground", "strokeWidth": 2},
+                "mark": {"type": "rect", "stroke": "$ground", "strokeWidth": 2, "invalid": None},
                 "encoding": {"color": _SHADE},
             },
             {
-                "mark": {"type": "text", "dy": -7, "fontSize": 13, "fontWeight": 600},
+                "mark": {
+                    "type": "text",
+                    "dy": -7,
+                    "fontSize": 13,
+                    "fontWeight": 600,
+                    "invalid": None,
+                },
                 "encoding": {"text": {"field": "text"}, "color": _INK},
             },
             {
@@ -82,7 +88,7 @@ _HEATMAP = _panels(
     }
 )
 
-# panel, group, r, delta, low, high
+# panel, panel_order, group, r, delta, low, high
 _GROUP: Spec = {
     "field": "group",
     "type": "nominal",
@@ -155,7 +161,7 @@ _MATRIX: Spec = {
     },
     "layer": [
         {
-            "mark": {"type": "rect", "stroke": "$ground", "strokeWidth": 1},
+            "mark": {"type": "rect", "stroke": "$ground", "strokeWidth": 1, "invalid": None},
             "encoding": {"color": _SHADE},
         },
         {
@@ -270,14 +276,18 @@ _PARETO: Spec = {
                     "type": "nominal",
                     "sort": None,
                     "title": None,
-                    "legend": {"orient": "bottom"},
+                    "legend": {
+                        "orient": "bottom",
+                        "symbolFillColor": "$muted",
+                        "symbolStrokeColor": "$muted",
+                    },
                 },
             },
         },
     ],
 }
 
-# panel, series, bits, run, held, step, loss
+# panel, panel_order, series, bits, run, held, step, loss
 _CURVES = _panels(
     {
         "width": 290,

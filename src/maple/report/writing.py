@@ -31,7 +31,9 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
 def latex(grid: Grid) -> str:
     """A table for the package booktabs; its notes stand in front as comments."""
     head = "".join(f"% {_plain(note)}\n" for note in grid.notes)
-    lines = [" & ".join(_latex(text) for text in row) + r" \\" for row in (grid.columns, *grid.rows)]
+    lines = [
+        " & ".join(_latex(text) for text in row) + r" \\" for row in (grid.columns, *grid.rows)
+    ]
     aligned = "l" * len(grid.columns)
     return (
         f"{head}\\begin{{tabular}}{{{aligned}}}\n\\toprule\n{lines[0]}\n\\midrule\n"

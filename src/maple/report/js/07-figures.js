@@ -85,6 +85,13 @@ function grouped(items, keyOf) {
 
 const panelOf = (cell) => [cell.base, cell.data, cell.method].filter((part) => part).join("; ");
 
+/** Number the panels of rows as they come; how many there are. */
+function inOrder(rows) {
+  const panels = [...new Set(rows.map((row) => row.panel))];
+  for (const row of rows) row.panel_order = panels.indexOf(row.panel);
+  return panels.length;
+}
+
 function heatmap(number) {
   const table = data.tables[number];
   const ranked = tunedLines(number).filter((one) => one.cell.r !== null);
@@ -110,7 +117,7 @@ function heatmap(number) {
     interval: mean === null ? "" : interval(mean, signed),
     about: `${panel}\nr ${r}, ${bits} bits: ${mean === null ? "unfinished" : difference(mean)}\n${parts.length} of ${plural(planned, "cell")}`,
   }));
-  const panels = new Set(rows.map((row) => row.panel)).size;
+  const panels = inOrder(rows);
   const bits = new Set(rows.map((row) => row.bits)).size;
   return {
     rows,
@@ -146,14 +153,15 @@ function slopes(number) {
   const means = [...found].map(([key, parts]) => [JSON.parse(key), meanOfCells(parts), parts.length]);
   const ranks = [...new Set(means.map(([key]) => key[2]))].sort((a, b) => a - b);
   if (ranks.length < 2) return null;
-  return {
-    rows: means.map(([[panel, group, r], mean, cells]) => ({
+  const rows = means.map(([[panel, group, r], mean, cells]) => ({
       panel, group, r, ...bars(mean),
       about: `${panel}, ${group}\nr ${r}: ${difference(mean)}\nmean of ${plural(cells, "cell")}`,
-    })),
+  }));
+  return {
+    rows,
     values: { ranks, groups: GROUPS.filter((name) => classes.has(name)) },
     panel: 290,
-    panels: new Set(means.map(([key]) => key[0])).size,
+    panels: inOrder(rows),
     columns: ["panel", "languages", "rank", "difference", "low", "high", "cells averaged"],
     texts: means.map(([[panel, group, r], mean, cells]) => [
       panel, group, String(r), ...numberTexts(mean), String(cells),
@@ -341,7 +349,7 @@ function trainingCurves() {
     rows,
     values: {},
     panel: 370,
-    panels: new Set(rows.map((row) => row.panel)).size,
+    panels: inOrder(rows),
     columns: ["panel", "adapter", "of", "step", "loss"],
     texts,
   };
@@ -473,7 +481,7 @@ function buildFigure(host, key) {
     const made = await maple.embed(
       target,
       { ...spec, datasets: { rows: result.rows }, config: theme.config },
-      { ast: true, actions: false, defaultStyle: false, renderer: figure.canvas && result.rows.length > 400 ? "canvas" : "svg", tooltip: showTip },
+      { ast: true, logLevel: 1, actions: false, defaultStyle: false, renderer: figure.canvas && result.rows.length > 400 ? "canvas" : "svg", tooltip: showTip },
     );
     if (own !== turn) {
       made.finalize();

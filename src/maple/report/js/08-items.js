@@ -160,7 +160,7 @@ function itemView({ item, subset, base, tuned }) {
       el(
         "table",
         { class: "grid" },
-        el("caption", {}, "Log-probability of each choice in nats; the highest is the sum's favourite"),
+        el("caption", {}, "Log-probability of each choice in nats; the highest is preferred"),
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "choice"), head)),
         el("tbody", {}, rows),
       ),
