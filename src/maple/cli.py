@@ -154,9 +154,19 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def report(folder: Folder, as_json: AsJson = False) -> None:
-    """Write the report of a results folder again: report/index.html and tables as CSV."""
-    _report(_existing(folder), as_json)
+def report(
+    folder: Folder,
+    items: Annotated[
+        bool,
+        typer.Option(
+            "--items/--no-items",
+            help="With texts of items and answers; without them where licences forbid to share.",
+        ),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a results folder again: report/index.html, tables and figures."""
+    _report(_existing(folder), as_json, items=items)
 
 
 @app.command()
@@ -700,10 +710,10 @@ def _execute(
         raise typer.Exit(1)
 
 
-def _report(store: Store, as_json: bool) -> None:
+def _report(store: Store, as_json: bool, *, items: bool = True) -> None:
     from maple.report import build, summary
 
-    path = build(store)
+    path = build(store, items=items)
     found = summary(store)
     if as_json:
         show_json({"report": str(path), "rows": found.rows, "notes": found.notes})

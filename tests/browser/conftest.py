@@ -60,9 +60,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
         options.add_argument(argument)
     folder = str(tmp_path_factory.mktemp("downloads"))
     several = "profile.default_content_setting_values.automatic_downloads"
-    options.add_experimental_option(
-        "prefs", {"download.default_directory": folder, several: 1}
-    )
+    options.add_experimental_option("prefs", {"download.default_directory": folder, several: 1})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(programs[1], env={**os.environ, "SE_OFFLINE": "true"})
     driver = webdriver.Chrome(options, service)

@@ -60,7 +60,10 @@ def see(browser: WebDriver, selector: str) -> WebElement:
 
 
 def texts(browser: WebDriver, selector: str) -> list[str]:
-    script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText ?? one.textContent)"
+    script = (
+        "return [...document.querySelectorAll(arguments[0])]"
+        ".map((one) => one.innerText ?? one.textContent)"
+    )
     return [" ".join(text.split()) for text in browser.execute_script(script, selector)]
 
 
@@ -123,8 +126,12 @@ def test_filters_change_every_table_and_figure(browser: WebDriver, gathered: Gat
     assert all(mean is not None and mean.low is not None for mean in means)
     score, delta = means
     # The page knows ends of intervals to 1/1000 point.
-    numbers = [float(text) for text in re.findall(r"[+-]?\d+\.\d", shown[tuned.label][0].replace("−", "-"))]
-    exact = [100 * getattr(mean, name) for mean in (score, delta) for name in ("value", "low", "high")]
+    numbers = [
+        float(text) for text in re.findall(r"[+-]?\d+\.\d", shown[tuned.label][0].replace("−", "-"))
+    ]
+    exact = [
+        100 * getattr(mean, name) for mean in (score, delta) for name in ("value", "low", "high")
+    ]
     assert numbers == pytest.approx(exact, abs=0.052)
     assert {len(row) for row in shown.values()} == {3}
     assert "Mean over 2 of 3 languages" in " ".join(texts(browser, "#xcopa-acc .slot p"))

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 
+from maple.analysis.findings import Finding, Part
 from maple.errors import StoreError
 from maple.records import Failure
 from maple.report import build, figures, summary
@@ -153,9 +154,30 @@ def test_hostile_texts_are_text_in_latex_and_markdown() -> None:
     assert markdown(grid).splitlines()[2].endswith(r"| \</td\>\|\`\*\* |")
 
 
+def test_findings_have_a_verdict_an_effect_and_a_reason(fake: Fake) -> None:
+    part = Part("xcopa", 0.5, -0.25, 1.25, 0.04, "points")
+    finding = Finding(
+        *("H1", f"Rank helps {HOSTILE}", "undecided", -0.5, -1.5, 0.5, "points a doubling"),
+        contrast="low against high",
+        reason="The interval holds 0.",
+        parts=(part, Part("xquad", None, None, None, None, "points")),
+    )
+    page = Page(module._render(gather(fake.store), (finding,), items=False))
+    text = " ".join(page.texts)
+    assert f"H1 Rank helps {HOSTILE} undecided −0.50 [−1.50, +0.50] points a doubling" in text
+    assert "xcopa: +0.50 [−0.25, +1.25] points, p 0.040" in text
+    assert "xquad: –" in text
+    assert ("section", {"id": "findings"}) in page.tags
+    assert ("section", {"id": "findings"}) not in Page(
+        module._render(gather(fake.store), (), items=False)
+    ).tags
+
+
 def test_a_report_without_items_has_no_text_of_them(fake: Fake, tmp_path: Path) -> None:
     build(fake.store, tmp_path, items=False)
-    files = [path for path in tmp_path.rglob("*") if path.suffix in {".html", ".csv", ".tex", ".md"}]
+    files = [
+        path for path in tmp_path.rglob("*") if path.suffix in {".html", ".csv", ".tex", ".md"}
+    ]
     assert len(files) == 16
     for path in files:
         text = re.sub(

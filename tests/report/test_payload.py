@@ -74,6 +74,13 @@ def test_no_character_ends_a_script(content: dict[str, Any]) -> None:
     assert finite(float("nan")) is finite(float("inf")) is finite(None) is None
 
 
+def test_a_cell_takes_few_characters(content: dict[str, Any]) -> None:
+    shown = content["tables"][0]
+    numbers = {name: shown[name] for name in ("score", "delta", "n", "state")}
+    # 23,040 cells at this size are 1.4 MB.
+    assert len(to_json(numbers)) / len(shown["state"]) < 60
+
+
 def test_items_of_the_sample(content: dict[str, Any]) -> None:
     sample = content["items"]
     assert sample["drawn"].startswith("The first 20 items of every subset in the fixed order")
@@ -93,15 +100,15 @@ def test_items_of_the_sample(content: dict[str, Any]) -> None:
     assert {answers[0]["text"] for answers in generated["answers"].values()} == {FORMULA}
 
 
-def test_the_sample_is_cut_to_its_size(
-    gathered: Gathered, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sample_is_cut_to_its_size(gathered: Gathered, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "BYTES", 12_000)
     found = payload(gathered, items=True)["items"]
     counts = {len(one["items"]) for one in found["subsets"]}
     assert len(counts) == 1
     assert counts < {1, 2, 3, 4, 5}
-    assert all(len(a) == counts.copy().pop() for s in found["subsets"] for a in s["answers"].values())
+    assert all(
+        len(a) == counts.copy().pop() for s in found["subsets"] for a in s["answers"].values()
+    )
     monkeypatch.setattr(samples, "ADAPTERS", 2)
     chosen = payload(gathered, items=True)
     cells = [chosen["cells"][place] for place in chosen["items"]["adapters"]]

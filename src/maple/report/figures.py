@@ -67,7 +67,7 @@ def figures(gathered: Gathered) -> list[Figure]:
                 spec = specs.filled(name, values, rows, "light")
                 found.append(Figure(f"{name}-{table.anchor}", spec))
     rows = curves.rows(curves.content(gathered))
-    if rows:
+    if any(row["held"] == "" for row in rows):
         spec = specs.filled("curves", {"columns": _COLUMNS}, rows, "light")
         found.append(Figure("training", spec))
     return found
@@ -191,6 +191,7 @@ def _pareto(gathered: Gathered, table: Table) -> tuple[list[Row], Row] | None:
                 "low": 100 * (delta.value if delta.low is None else delta.low),
                 "high": 100 * (delta.value if delta.high is None else delta.high),
                 "group": f"{labels.bits_label(cell, line.eval_bits)} bits",
+                "group_order": 100 * (cell.train_bits or 0) + line.eval_bits,
                 "shape": line.base_name,
                 "about": line.label,
             }

@@ -18,7 +18,7 @@ from maple.report import curves, labels, ledger, rates, samples, specs, training
 from maple.report.gathered import Gathered, Line, Table
 from maple.report.ledger import Grid
 from maple.report.selection import Spread, correlation
-from maple.report.tables import cell_state, table_notes
+from maple.report.tables import cell_state
 
 UNIT = 100_000
 """Whole numbers in a score of 1."""
@@ -43,7 +43,6 @@ def payload(gathered: Gathered, *, items: bool) -> Content:
     spoken = _languages(gathered)
     names = {key: place for place, key in enumerate(spoken)}
     return {
-        "study": gathered.plan.study.get("name", gathered.store.root.name),
         "states": STATES,
         "languages": [_language(key) for key in spoken],
         "cells": [_cell(gathered, line, names) for line in lines],
@@ -119,16 +118,12 @@ def _table(
     evals = [line.evals.get(subset) for line in table.lines for subset in table.subsets]
     found = [None if name is None else gathered.results.cells.get((name, metric)) for name in evals]
     macros = [gathered.macro(table, line) for line in table.lines]
-    notes = table_notes(gathered, table)
     keys = [gathered.plan.languages[f"{table.setting.task}/{name}"] for name in table.subsets]
-    chances = {one.chance for one in found if one is not None} - {None}
     return {
         "anchor": table.anchor,
         "title": table.title,
-        "task": table.setting.task,
         "metric": metric,
         "primary": table.primary,
-        "choices": table.setting.decoding == "choices",
         "subsets": [
             {"key": subset, "label": label, "language": names[key]}
             for (subset, label), key in zip(table.subsets.items(), keys, strict=True)
@@ -144,9 +139,6 @@ def _table(
             "done": [0 if one is None else len(one.subsets) for one in macros],
         },
         "rho": correlations(gathered, table),
-        "chance": whole(chances.pop()) if len(chances) == 1 else None,
-        "protocol": notes.protocol,
-        "caution": notes.caution,
     }
 
 

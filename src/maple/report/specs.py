@@ -24,7 +24,7 @@ _ZERO: Spec = {
 
 
 def _order(field: str, title: str | None, **more: object) -> Spec:
-    """A discrete axis in the order that the rows state."""
+    """A discrete channel in the order that the rows state."""
     sort = {"field": f"{field}_order", "op": "min"}
     return {"field": field, "type": "nominal", "sort": sort, "title": title, **more}
 
@@ -48,12 +48,20 @@ _SHADE: Spec = {
             "domainMid": 0,
             "domainMax": "$high",
             "clamp": True,
+            "interpolate": "rgb",
         },
     },
     "value": "$empty",
 }
 _INK: Spec = {"condition": {"test": "datum.loud", "value": "$loud"}, "value": "$ink"}
 _REACH: Spec = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}
+
+_STROKES: Spec = {
+    "symbolType": "stroke",
+    "symbolSize": 260,
+    "symbolStrokeWidth": 2,
+    "symbolOpacity": 1,
+}
 
 # panel, panel_order, r, r_order, bits, bits_order, delta, text, interval, loud
 _HEATMAP = _panels(
@@ -95,7 +103,7 @@ _GROUP: Spec = {
     "sort": None,
     "title": None,
     "scale": {"domain": "$groups"},
-    "legend": {"orient": "bottom", "symbolType": "stroke"},
+    "legend": {"orient": "bottom", **_STROKES},
 }
 _SLOPES = _panels(
     {
@@ -226,7 +234,7 @@ _FOREST: Spec = {
     ],
 }
 
-# cost, delta, low, high, group, shape, front
+# cost, delta, low, high, group, group_order, shape, front
 _PARETO: Spec = {
     "data": {"name": "rows"},
     "width": "$width",
@@ -264,13 +272,7 @@ _PARETO: Spec = {
                     "type": "quantitative",
                     "title": "mean difference, points",
                 },
-                "color": {
-                    "field": "group",
-                    "type": "nominal",
-                    "sort": None,
-                    "title": None,
-                    "legend": {"orient": "bottom"},
-                },
+                "color": _order("group", None, legend={"orient": "bottom"}),
                 "shape": {
                     "field": "shape",
                     "type": "nominal",
@@ -310,7 +312,7 @@ _CURVES = _panels(
                 "type": "ordinal",
                 "sort": None,
                 "title": None,
-                "legend": {"orient": "bottom", "symbolType": "stroke", "columns": 3},
+                "legend": {"orient": "bottom", "columns": 3, **_STROKES},
             },
             "tooltip": _ABOUT,
         },
@@ -325,7 +327,7 @@ _CURVES = _panels(
                         "type": "nominal",
                         "sort": None,
                         "title": None,
-                        "legend": {"orient": "bottom", "symbolType": "stroke"},
+                        "legend": {"orient": "bottom", **_STROKES},
                     },
                 },
             },

@@ -3,6 +3,9 @@
 const CELLS_AT_ONCE = 1240;
 
 function valueCell(score, delta, note) {
+  if (score === null && note === "failed") {
+    return el("td", { class: "value failed" }, el("a", { href: "#failures" }, note));
+  }
   if (score === null) return el("td", { class: "value waiting" }, note);
   const parts = [
     el(

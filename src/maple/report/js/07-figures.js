@@ -85,6 +85,11 @@ function grouped(items, keyOf) {
 
 const panelOf = (cell) => [cell.base, cell.data, cell.method].filter((part) => part).join("; ");
 
+/** By bits in training, then in evaluation. */
+function precisionOrder(cell) {
+  return 100 * Number(cell.precision.split(" ")[0]) + cell.bits;
+}
+
 /** Number the panels of rows as they come; how many there are. */
 function inOrder(rows) {
   const panels = [...new Set(rows.map((row) => row.panel))];
@@ -105,13 +110,12 @@ function heatmap(number) {
   for (const one of means) one.mean = meanOfCells(one.parts);
   if (!means.some((one) => one.mean !== null)) return null;
   const reach = reachOf(means.map((one) => one.mean));
-  const precision = (cell) => 100 * Number(cell.precision.split(" ")[0]) + cell.bits;
   const rows = means.map(({ key: [panel, r, bits], cell, mean, parts, planned }) => ({
     panel,
     r: String(r),
     r_order: r,
     bits,
-    bits_order: precision(cell),
+    bits_order: precisionOrder(cell),
     ...shadeFields(mean, reach),
     text: mean === null ? "unfinished" : `${signed(mean.value)} ${direction(mean)}`.trim(),
     interval: mean === null ? "" : interval(mean, signed),
@@ -162,6 +166,7 @@ function slopes(number) {
     values: { ranks, groups: GROUPS.filter((name) => classes.has(name)) },
     panel: 290,
     panels: inOrder(rows),
+    across: new Set(ranked.map((one) => one.cell.precision)).size,
     columns: ["panel", "languages", "rank", "difference", "low", "high", "cells averaged"],
     texts: means.map(([[panel, group, r], mean, cells]) => [
       panel, group, String(r), ...numberTexts(mean), String(cells),
@@ -218,7 +223,7 @@ function languageMap(number) {
   });
   return {
     rows,
-    values: { low: -reach, high: reach, width: texted ? 62 : 15, height: texted ? 22 : 16, angle: -60 },
+    values: { low: -reach, high: reach, width: texted ? 62 : 15, height: texted ? 22 : 16, angle: texted ? -60 : -90 },
     columns: ["language", "class", "family", "cell", "difference", "low", "high"],
     texts,
   };
@@ -313,7 +318,7 @@ function pareto(number, width) {
   }
   return {
     rows: found.map(({ cell, mean, front, cost }) => ({
-      cost, front, ...bars(mean), group: `${cell.precision} bits`, shape: cell.base,
+      cost, front, ...bars(mean), group: `${cell.precision} bits`, group_order: precisionOrder(cell), shape: cell.base,
       about: `${cellName(cell)}\n${difference(mean)}\n${COSTS[kind].label}: ${cost.toPrecision(4)}${front ? "\non the front" : ""}`,
     })),
     values: { cost: COSTS[kind].label, width: Math.max(220, Math.min(620, width - 90)) },
@@ -344,7 +349,7 @@ function trainingCurves() {
       }
     }
   }
-  if (rows.length === 0) return null;
+  if (!rows.some((row) => row.held === "")) return null;
   return {
     rows,
     values: {},
@@ -472,7 +477,7 @@ function buildFigure(host, key) {
     }
     const theme = data.themes[dark.matches ? "dark" : "light"];
     const fitting = Math.floor(width / (result.panel ?? width));
-    const columns = Math.max(1, Math.min(result.panels ?? 1, fitting, 4));
+    const columns = Math.max(1, Math.min(result.panels ?? 1, fitting, result.across ?? 4));
     const spec = filledIn(data.specs[figure.spec], { ...theme.values, ...result.values, columns });
     const target = el("div", {
       role: "img",
