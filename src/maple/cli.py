@@ -35,6 +35,7 @@ from maple.terminal import (
 )
 
 if TYPE_CHECKING:
+    from maple.report import Gathered
     from maple.store import Store
     from maple.study.config import Study
     from maple.sweep.plan import Plan
@@ -160,25 +161,33 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 @app.command()
 def report(
     folder: Folder,
+    items: Annotated[
+        bool,
+        typer.Option(
+            "--items/--no-items",
+            help="With texts of items and answers; without them where licences forbid to share.",
+        ),
+    ] = True,
     live: Annotated[
         bool, typer.Option("--live", help="Build it again whenever a sweep has got further.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the report of a results folder again: report/index.html and tables as CSV."""
+    """Write the report of a results folder again: report/index.html, tables and figures."""
     store = _existing(folder)
     if not live:
-        _report(store, as_json)
+        _report(store, as_json, items=items)
         return
+    from maple.report import gather
     from maple.report.live import follow
     from maple.sweep.progress import progress
 
     try:
-        path = follow(store, progress, lambda line: stderr.print(line, markup=False))
+        path = follow(store, progress, lambda line: stderr.print(line, markup=False), items=items)
     except KeyboardInterrupt:
         stderr.print("stopped; `maple report` writes the page so that it stands still")
         raise typer.Exit(130) from None
-    _show_report(store, path, as_json)
+    _show_report(gather(store), path, as_json)
 
 
 @app.command()
@@ -768,16 +777,17 @@ def _execute(
         raise typer.Exit(1)
 
 
-def _report(store: Store, as_json: bool) -> None:
-    from maple.report import build
+def _report(store: Store, as_json: bool, *, items: bool = True) -> None:
+    from maple.report import gather, write
 
-    _show_report(store, build(store), as_json)
+    gathered = gather(store)
+    _show_report(gathered, write(gathered, items=items), as_json)
 
 
-def _show_report(store: Store, path: Path, as_json: bool) -> None:
+def _show_report(gathered: Gathered, path: Path, as_json: bool) -> None:
     from maple.report import summary
 
-    found = summary(store)
+    found = summary(gathered)
     if as_json:
         show_json({"report": str(path), "rows": found.rows, "notes": found.notes})
         return

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,11 +13,14 @@ from typing import ClassVar
 
 import pytest
 
+from maple.analysis.findings import Finding, Part
 from maple.errors import StoreError
 from maple.records import Failure
 from maple.report import build, figures, summary
 from maple.report import page as module
 from maple.report.gathered import gather
+from maple.report.ledger import Grid
+from maple.report.writing import latex, markdown
 from maple.store import Record, Store
 from report.fake_store import FORMULA, HOSTILE, NOTES, Fake, filled, planned, put_training
 
@@ -44,7 +51,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if data.strip() and "style" not in self.open and "title" not in self.open:
+        if data.strip() and not {"style", "title", "script"} & set(self.open):
             self.texts.append(" ".join(data.split()))
 
 
@@ -52,12 +59,8 @@ def test_notes_come_first_in_order(page: str) -> None:
     assert Page(page).texts[:2] == list(NOTES)
 
 
-def test_numbers_intervals_and_marks_are_shown(page: str) -> None:
+def test_the_summary_and_the_cautions_need_no_program(page: str) -> None:
     text = " ".join(Page(page).texts)
-    assert "LoRA r=8, 4 bits, mini, seed 0" in text
-    assert "untuned, 16 bits" in text
-    # Base 50.0, adapters 60.0, by the fake's rule; the interval of +10.0 excludes 0.
-    assert re.search(r"60\.0 \[\d\d\.\d, \d\d\.\d\] \+10\.0 \[\+\d\.\d, \+\d\d\.\d\] ▲", text)
     assert "34 of 36 evaluation cells done, 1 failed, 1 pending" in text
     assert "Chance: 50.0." in text
     assert "With fewer than 20 clusters the intervals are narrower" in text
@@ -65,7 +68,7 @@ def test_numbers_intervals_and_marks_are_shown(page: str) -> None:
 
 def test_a_protocol_line_stands_under_every_table(page: str) -> None:
     lines = re.findall(r'<p class="protocol">(.*?)</p>', page, flags=re.DOTALL)
-    assert len(lines) == page.count('<table class="main">') == 4
+    assert len(lines) == page.count('<div class="metric"') == 4
     for piece in ("xquad, dataset mini, 3 subsets", "prompt native, 2 exemplars (seed 0)"):
         assert sum(piece in line for line in lines) in {2, 4}
     assert "greedy decoding, at most 32 new tokens" in lines[2]
@@ -74,22 +77,32 @@ def test_a_protocol_line_stands_under_every_table(page: str) -> None:
     assert "40 items a subset in 10 clusters, no limit" in lines[2]
 
 
-def test_failed_and_pending_cells_are_visible(page: str) -> None:
+def test_failed_cells_are_visible(page: str) -> None:
     text = " ".join(Page(page).texts)
     assert "evaluation: xquad, arb_Arab" in text
-    assert "pending" in text
-    assert "2 of 3 languages" in text
     assert "Traceback: <b>out of memory</b>" in text
 
 
 def test_hostile_text_stays_text(page: str) -> None:
     parsed = Page(page)
-    assert {"script", "img", "iframe", "object", "embed", "link"}.isdisjoint(
-        tag for tag, _ in parsed.tags
-    )
+    assert {"img", "iframe", "object", "embed", "link"}.isdisjoint(tag for tag, _ in parsed.tags)
     assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
-    assert HOSTILE in " ".join(parsed.texts)
     assert f"{FORMULA} {HOSTILE}" in " ".join(parsed.texts)
+    # The data and two programs: nothing that a model wrote ended or began a script.
+    assert page.count("<script") == page.count("</script") == 3
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    assert not set("<>&") & set(found.group(1))
+    assert HOSTILE in json.dumps(json.loads(found.group(1)), ensure_ascii=False)
+
+
+def test_the_policy_lets_nothing_else_run(page: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert policy.group(1).startswith("default-src 'none'; style-src 'unsafe-inline'; script-src ")
+    for script in re.findall(r'<script type="module">(.*?)</script>', page, flags=re.DOTALL):
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy.group(1)
 
 
 def test_nothing_is_loaded_from_anywhere(page: str) -> None:
@@ -97,30 +110,89 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
         for name in ("src", "srcset", "data", "action", "poster", "xlink:href", "background"):
             assert name not in attributes, tag
         assert (attributes.get("href") or "#").startswith("#"), tag
-    assert not re.search(r"url\(|@import", page)
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert not re.search(r"url\(|@import", style)
     ids = [attributes["id"] for _, attributes in Page(page).tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = {attributes["href"] for _, attributes in Page(page).tags if "href" in attributes}
     assert targets <= {f"#{name}" for name in ids}
 
 
-def test_item_text_carries_its_language_and_direction(page: str) -> None:
-    marked = [attributes for _, attributes in Page(page).tags if attributes.get("dir") == "auto"]
-    assert {attributes["lang"] for attributes in marked} == {"arb-Arab", "en", "swh-Latn"}
+def test_every_table_has_a_caption(page: str) -> None:
+    static = page[: page.index('<script type="application/json"')]
+    assert static.count("<caption>") == static.count("<table") > 0
 
 
-def test_every_table_has_a_caption_or_a_name(page: str) -> None:
-    tables = page.count("<table")
-    assert page.count("<caption>") + page.count('aria-label="choices of') == tables
-
-
-def test_figures_are_drawn_and_kept_as_files(report: Path, page: str) -> None:
-    names = {path.stem for path in (report / "figures").iterdir()}
-    assert {"heatmap-xcopa-acc-1", "languages-xquad-f1-2", "training-1"} <= names
-    assert page.count("<svg") == len(names)
-    heatmap = (report / "figures" / "heatmap-xquad-f1-1.svg").read_text(encoding="utf-8")
+def test_figures_are_kept_as_files(report: Path) -> None:
+    names = {path.name for path in (report / "figures").iterdir()}
+    kinds = ("heatmap-xcopa-acc", "slopes-xquad-f1", "pareto-xcopa-acc", "training")
+    assert {f"{name}.{ending}" for name in kinds for ending in ("svg", "png")} <= names
+    assert len(names) == 14
+    heatmap = (report / "figures" / "heatmap-xquad-f1.svg").read_text(encoding="utf-8")
     assert "+10.0 ▲" in heatmap
     assert "unfinished" in heatmap
+    assert (report / "figures" / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_means_are_written_for_a_paper(report: Path) -> None:
+    latex = (report / "tables" / "macros.tex").read_text(encoding="utf-8")
+    assert "\\toprule" in latex
+    row = "LoRA r=8, 4 bits, mini, seed 0 & xcopa & acc & 60.0 & [44.3, 75.7] & +10.0 & "
+    assert row + "[+2.2, +20.5] & 3 of 3 \\\\" in latex
+    assert "Mean over" not in latex.replace("% Means over", "")
+    markdown = (report / "tables" / "macros.md").read_text(encoding="utf-8")
+    assert "| LoRA r=8, 4 bits, mini, seed 0 | xcopa | acc\\_norm | 60.0 | " in markdown
+
+
+def test_hostile_texts_are_text_in_latex_and_markdown() -> None:
+    grid = Grid("x", ("a\\b", "c"), ((r"\input{x} 50 % & $1_2^3#~", "</td>|`**\n"),))
+    assert latex(grid) == (
+        "\\begin{tabular}{ll}\n\\toprule\na\\textbackslash{}b & c \\\\\n\\midrule\n"
+        "\\textbackslash{}input\\{x\\} 50 \\% \\& \\$1\\_2\\textasciicircum{}3\\#"
+        "\\textasciitilde{} & \\textless{}/td\\textgreater{}|`** \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+    assert markdown(grid).splitlines()[2].endswith(r"| \</td\>\|\`\*\* |")
+
+
+def test_findings_have_a_verdict_an_effect_and_a_reason(fake: Fake) -> None:
+    part = Part("xcopa", 0.5, -0.25, 1.25, 0.04, "points")
+    finding = Finding(
+        *("H1", f"Rank helps {HOSTILE}", "undecided", -0.5, -1.5, 0.5, "points a doubling"),
+        contrast="low against high",
+        reason="The interval holds 0.",
+        parts=(part, Part("xquad", None, None, None, None, "points")),
+    )
+    page = Page(
+        module._render(
+            dataclasses.replace(gather(fake.store), findings=(finding,)), live=False, items=False
+        )
+    )
+    text = " ".join(page.texts)
+    assert f"H1 Rank helps {HOSTILE} undecided −0.50 [−1.50, +0.50] points a doubling" in text
+    assert "xcopa: +0.50 [−0.25, +1.25] points, p 0.040" in text
+    assert "xquad: –" in text
+    assert ("section", {"id": "findings"}) in page.tags
+    assert ("section", {"id": "findings"}) not in Page(
+        module._render(
+            dataclasses.replace(gather(fake.store), findings=()), live=False, items=False
+        )
+    ).tags
+
+
+def test_a_report_without_items_has_no_text_of_them(fake: Fake, tmp_path: Path) -> None:
+    build(fake.store, tmp_path, items=False)
+    files = [
+        path for path in tmp_path.rglob("*") if path.suffix in {".html", ".csv", ".tex", ".md"}
+    ]
+    assert len(files) == 16
+    for path in files:
+        text = re.sub(
+            r'<script type="module">.*?</script>', "", path.read_text("utf-8"), flags=re.DOTALL
+        )
+        for said in ("kettle", "The lid was shut", "onerror", "HYPERLINK", "xcopa-000", "الإبريق"):
+            assert said not in text, path
+    assert "made without the texts" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_same_store_gives_the_same_bytes(fake: Fake, report: Path, tmp_path: Path) -> None:
@@ -138,7 +210,7 @@ def test_a_store_where_nothing_has_run(tmp_path: Path) -> None:
     text = " ".join(Page(page).texts)
     assert "0 of 4 adapters done, 4 pending; 0 of 36 evaluation cells done, 36 pending." in text
     assert "nothing scored yet" in text
-    assert "<svg" not in page
+    assert not (tmp_path / "report" / "figures").exists()
 
 
 def test_a_study_that_only_trains(tmp_path: Path) -> None:
@@ -162,10 +234,10 @@ def test_a_study_that_only_trains(tmp_path: Path) -> None:
     assert "trains 4 adapters on tiny (r 8, 64; bits 4, 16; seed 0) and evaluates nothing." in text
     assert "1 of 4 adapters done, 1 failed, 2 pending." in text
     assert "out of memory" in text
-    assert "Training loss" in text
+    assert 'data-figure="curves"' in build(store).read_text(encoding="utf-8")
 
 
-def test_seeds_are_rows_and_figures_of_their_own(tmp_path: Path) -> None:
+def test_seeds_are_rows_of_their_own_and_share_a_place_in_figures(tmp_path: Path) -> None:
     gathered = gather(filled(tmp_path, items=8, seeds=(0, 1)).store)
     table = gathered.tables[0]
     labels = [line.label for line in table.lines if line.eval_bits == 4]
@@ -176,10 +248,11 @@ def test_seeds_are_rows_and_figures_of_their_own(tmp_path: Path) -> None:
         "LoRA r=64, 4 bits, mini, seed 0",
         "LoRA r=64, 4 bits, mini, seed 1",
     ]
-    drawn = figures.heatmaps(gathered, table)
-    assert [figure.title for figure in drawn] == [
-        f"tiny, mini, seed {seed}; LoRA, lora_alpha = 2r" for seed in (0, 1)
-    ]
+    rows = next(one for one in figures.figures(gathered) if one.name == "heatmap-xcopa-acc")
+    cells = [
+        (row["panel"], row["r"], row["bits"]) for row in rows.spec["datasets"]["rows"]
+    ]  # both seeds in one
+    assert cells == [("tiny; mini; LoRA", r, bits) for bits in ("4", "16") for r in ("8", "64")]
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
@@ -194,7 +267,7 @@ def test_the_template_and_its_style_are_part_of_the_package() -> None:
 
 
 def test_summary_for_the_terminal(fake: Fake) -> None:
-    found = summary(fake.store)
+    found = summary(gather(fake.store))
     assert found.notes == NOTES
     assert len(found.rows) == len(found.cells) == 12
     assert all(len(row) == len(found.columns) for row in found.cells)

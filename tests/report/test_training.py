@@ -123,33 +123,36 @@ def test_curves_have_a_line_a_run_and_a_point_a_language(tmp_path: Path) -> None
     store, plan = german(tmp_path)
     for name in list(plan.train)[:2]:
         put_validated(store, name, plan.train[name])
-    (figure,) = curves.curves(gather(store))
-    assert figure.title == "tiny, mini; every step"
-    assert "held-out loss" in figure.description
-    for text in ("LoRA r=8, 4 bits", "LoRA r=8, 16 bits", "German", "English (not trained on)"):
-        assert text in figure.svg
-    assert len(drawn(figure.svg, "line mark")) == 2
-    points = re.findall(r'aria-label="step: 20; loss: ([\d.]+); series: ([^;]+); ', figure.svg)
-    runs = ("LoRA r=8, 4 bits", "LoRA r=8, 16 bits")
-    assert sorted(points) == sorted((loss, run) for run in runs for loss in ("1.5", "3.25"))
+    (panel,) = curves.content(gather(store))
+    assert (panel["title"], panel["smoothed"]) == ("tiny, mini", "every step")
+    assert [(run["series"], run["bits"]) for run in panel["runs"]] == [
+        ("LoRA r=8", 4),
+        ("LoRA r=8", 16),
+    ]
+    run = panel["runs"][0]
+    assert run["loss"][0] == list(range(1, 21))
+    assert run["loss"][1][:2] == [3.0, 2.0]
+    assert run["held"]["German"] == [[0, 5, 10, 15, 20], [2.0, 1.875, 1.75, 1.625, 1.5]]
+    assert run["held"]["English (not trained on)"][1][-1] == 3.25
+    rows = curves.rows([panel])
+    assert len(rows) == 2 * (20 + 2 * 5)
+    assert rows[0]["about"] == "LoRA r=8, 4 bits, mini, seed 0: training, step 1: 3.000"
     build(store)
-    rows = read(tmp_path / "report" / "tables" / "validation.csv")
-    assert len(rows) == 2 * 5 * 2
-    assert (rows[0]["step"], rows[-1]["step"], rows[-1]["loss"]) == ("0", "20", "3.25")
+    written = read(tmp_path / "report" / "tables" / "validation.csv")
+    assert len(written) == 2 * 5 * 2
+    assert (written[0]["step"], written[-1]["step"], written[-1]["loss"]) == ("0", "20", "3.25")
 
 
 def test_long_trainings_are_smoothed_and_thinned(tmp_path: Path) -> None:
     store, plan = german(tmp_path)
     name = next(iter(plan.train))
     put_validated(store, name, plan.train[name], steps=4000)
-    (figure,) = curves.curves(gather(store))
-    assert figure.title == "tiny, mini; mean of 201 steps"
-    assert len(figure.svg) < 40_000
-    (line,) = re.findall(r'aria-roledescription="line mark"[^>]* d="([^"]+)"', figure.svg)
-    heights = [float(point.split(",")[1]) for point in re.split("[ML]", line)[1:]]
-    assert len(heights) == 150
-    # Losses of 2 and 3 in turn are 2.5 in the mean, of a domain from 0 to 1.02 x 3.25.
-    assert heights == pytest.approx([180 * (1 - 2.5 / (1.02 * 3.25))] * 150, abs=0.5)
+    (panel,) = curves.content(gather(store))
+    assert panel["smoothed"] == "mean of 201 steps"
+    steps, losses = panel["runs"][0]["loss"]
+    assert (len(steps), steps[0], steps[-1]) == (150, 1, 4000)
+    # Losses of 2 and 3 in turn are 2.5 in the mean.
+    assert losses[1:-1] == pytest.approx([2.5] * 148, abs=0.01)
 
 
 def test_too_many_points_become_their_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,10 +160,8 @@ def test_too_many_points_become_their_mean(tmp_path: Path, monkeypatch: pytest.M
     store, plan = german(tmp_path)
     name = next(iter(plan.train))
     put_validated(store, name, plan.train[name])
-    (figure,) = curves.curves(gather(store))
-    assert "mean of languages" in figure.svg
-    assert "English (not trained on)" in figure.svg
-    assert "German" not in figure.svg
+    (panel,) = curves.content(gather(store))
+    assert set(panel["runs"][0]["held"]) == {"mean of languages", "English (not trained on)"}
 
 
 def test_a_training_that_has_not_taken_a_step_yet(tmp_path: Path) -> None:
@@ -169,11 +170,13 @@ def test_a_training_that_has_not_taken_a_step_yet(tmp_path: Path) -> None:
     folder = store.train_folder(name)
     folder.mkdir(parents=True)
     (folder / "log.jsonl").write_text("", encoding="utf-8")
-    assert curves.curves(gather(store)) == []
+    assert curves.content(gather(store)) == []
     line = {"step": 0, "held_out": {"deu_Latn": 2.5}}
     (folder / "log.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
-    (figure,) = curves.curves(gather(store))
-    assert "step: 0; loss: 2.5" in figure.svg
+    (panel,) = curves.content(gather(store))
+    assert panel["runs"][0]["loss"] == [[], []]
+    assert panel["runs"][0]["held"] == {"German": [[0], [2.5]]}
+    build(store)
 
 
 @pytest.mark.parametrize("line", ["[]", '{"held_out": {"deu_Latn": 1}}', '{"held_out": 3}', "{"])
@@ -217,13 +220,15 @@ def test_failed_trainings_say_why(tmp_path: Path) -> None:
     assert "2 failed; the same command tries them again" in text
     # The curve shows how far each got.
     assert "img" not in {tag for tag, _ in page.tags}
-    assert [figure.title for figure in curves.curves(gathered)] == ["tiny, mini; every step"]
+    assert [panel["title"] for panel in curves.content(gathered)] == ["tiny, mini"]
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     store, plan = german(tmp_path, HOSTILE)
     name = next(iter(plan.train))
     put_validated(store, name, plan.train[name])
-    page = Page(build(store).read_text(encoding="utf-8"))
-    assert {"script", "img"}.isdisjoint(tag for tag, _ in page.tags)
-    assert f"{HOSTILE}, mini; every step" in page.texts
+    content = build(store).read_text(encoding="utf-8")
+    page = Page(content)
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags].count("script") == 3
+    assert HOSTILE.replace("<", r"\u003c").replace(">", r"\u003e") in content

@@ -15,7 +15,7 @@ import torch
 from maple.errors import ModelError, StudyError
 from maple.models import server_api
 from maple.records import ChoiceResponse, GenerateResponse
-from maple.report import build, summary
+from maple.report import build, gather, summary
 from maple.store import Store, servecheck
 from maple.store.servecheck import Agreement
 from maple.study.load import validate
@@ -287,7 +287,7 @@ def test_the_verdict_follows_the_results(folder: Path, url: str, tmp_path: Path)
     unchecked = describe(plan, store)["notes"][0]
     assert unchecked.startswith("Answers come from a server that was not compared")
     assert f"maple serve-check {folder} --url {url} --eval-bits 32 --out {tmp_path}" in unchecked
-    assert summary(store).notes[0] == unchecked
+    assert summary(gather(store)).notes[0] == unchecked
     assert "that was not compared" in build(store).read_text(encoding="utf-8")
     found = servecheck.ServeCheck(
         base=cell.base,
@@ -303,7 +303,7 @@ def test_the_verdict_follows_the_results(folder: Path, url: str, tmp_path: Path)
     )
     path = servecheck.write(tmp_path, found)
     assert servecheck.read(tmp_path) == found
-    (note, *_) = summary(store).notes
+    (note, *_) = summary(gather(store)).notes
     assert note == (
         f"Answers come from a server. It was checked on 2026-11-25 ({at(url)} vllm-0) and "
         "agrees with the built-in engine: 2e-06 nats a token apart in the mean (tolerance 0.001), "
@@ -331,7 +331,7 @@ def test_the_verdict_follows_the_results(folder: Path, url: str, tmp_path: Path)
     # A verdict on other bits says nothing about these.
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"bits": 16}))
-    assert summary(store).notes[0] == unchecked
+    assert summary(gather(store)).notes[0] == unchecked
     path.write_text("{}")
     with pytest.raises(Exception, match="not a verdict of this version"):
-        summary(store)
+        summary(gather(store))

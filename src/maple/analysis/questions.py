@@ -74,7 +74,12 @@ class _Beside(NamedTuple):
 
 
 def findings(observed: Observed) -> tuple[Finding, ...]:
-    """Every hypothesis with its verdict, H1 first, then what the paper left open."""
+    """Every hypothesis with its verdict, H1 first, then what the paper left open.
+
+    None where no adapter has answered anything.
+    """
+    if not observed.all:
+        return ()
     cases = tuple(_Questions(observed).cases())
     p_values = [p for case in cases for p in (case.right, case.wrong) if p is not None]
     corrected = iter(adjusted(p_values, "holm"))

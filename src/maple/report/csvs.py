@@ -42,9 +42,20 @@ _COST = ["seconds", "load_seconds", "peak_bytes", "energy_joules", "energy_note"
 _DELTAS = ["delta", "delta_low", "delta_high", "delta_items"]
 
 
-def tables(gathered: Gathered) -> dict[str, bytes]:
-    """Every table by file name: UTF-8 with a header; scores from 0 to 1, not in points."""
-    return {f"{name}.csv": to_csv(rows) for name, rows in frames(gathered).items()}
+LEFT_OUT = "left out: messages may quote texts, and this report has none"
+"""What stands for the message of a failure in a report without texts."""
+
+
+def tables(gathered: Gathered, *, items: bool = True) -> dict[str, bytes]:
+    """Every table by file name: UTF-8 with a header; scores from 0 to 1, not in points.
+
+    Args:
+        items: whether messages of failures, which may quote texts of items, may be in them.
+    """
+    found = frames(gathered)
+    if not items:
+        found = {name: _without_messages(rows) for name, rows in found.items()}
+    return {f"{name}.csv": to_csv(rows) for name, rows in found.items()}
 
 
 def frames(gathered: Gathered) -> dict[str, pl.DataFrame]:
@@ -75,6 +86,15 @@ def frames(gathered: Gathered) -> dict[str, pl.DataFrame]:
         "cost": pl.concat([of_training, of_cells], how="diagonal"),
         "failures": pl.concat(failed, how="diagonal").filter(pl.col("status") == "failed"),
     }
+
+
+def _without_messages(rows: pl.DataFrame) -> pl.DataFrame:
+    if "failure" not in rows.columns:
+        return rows
+    message = pl.col("failure")
+    return rows.with_columns(
+        pl.when(message.is_null()).then(message).otherwise(pl.lit(LEFT_OUT)).alias("failure")
+    )
 
 
 def to_csv(rows: pl.DataFrame) -> bytes:

@@ -1,89 +1,109 @@
-"""Loss curves as figures: training loss, smoothed, and held-out loss beside it."""
+"""Training loss, smoothed, and held-out loss beside it: what the figure of curves is drawn from."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Mapping
+from typing import Any
 
-import altair as alt
 import polars as pl
 
 from maple.languages import language
 from maple.records import TrainCell
-from maple.report import figures, labels
+from maple.report import labels
 from maple.report.gathered import Gathered
 
 # A panel's longest training is about so many windows of smoothing long.
 _WINDOWS = 40
 _CURVE_POINTS, _MOST_POINTS = 150, 12
 # Runs times languages whose points can be told apart in one panel.
-_MOST_POINTED = 24
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
-# By precision, from few bits to many: there are four.
-_DASHES = ([1, 0], [6, 2], [3, 2], [1, 2])
+_MOST_POINTED, _MOST_LANGUAGES = 24, 7
+
+Content = dict[str, Any]
 
 
-def curves(gathered: Gathered) -> list[figures.Figure]:
-    """Training and held-out loss by step, one figure a base and source."""
+def content(gathered: Gathered) -> list[Content]:
+    """A panel a base and source, with its runs.
+
+    Returns:
+        Per panel its title, the window of smoothing, and per run the adapter, its series (method
+        and rank), its precision, its loss by step, and by name of the language its held-out loss
+        by step.
+    """
     panels: dict[tuple[str, str], dict[str, TrainCell]] = {}
     logged = {*gathered.curves["train_id"], *gathered.validation["train_id"]}
     for name, cell in gathered.plan.train.items():
         if name in logged:
             panels.setdefault((cell.base_name, labels.trained_on(cell)), {})[name] = cell
+    return [_panel(gathered, ", ".join(key), runs) for key, runs in panels.items()]
+
+
+def rows(panels: list[Content]) -> list[Content]:
+    """The panels as rows of the figure: a row a step of a run, or a held-out loss."""
     found = []
-    for number, (key, runs) in enumerate(panels.items(), start=1):
-        log = gathered.curves.filter(pl.col("train_id").is_in(list(runs)))
-        longest = log.group_by("train_id").len()["len"].max() or 0
-        window = 2 * (int(str(longest)) // _WINDOWS) + 1
-        smoothed = "every step" if window == 1 else f"mean of {window} steps"
-        series = _told_apart(gathered, runs)
-        lines = [
-            {"series": series[str(name)], "run": name, **point}
-            for (name,), own in log.group_by("train_id", maintain_order=True)
-            for point in _spaced(_smooth(own, window), _CURVE_POINTS).to_dicts()
-        ]
-        points = _points(gathered, runs, series)
-        shown = "Training loss" + (" and held-out loss" if points else "")
-        found.append(
-            figures.Figure(
-                f"training-{number}",
-                f"{key[0]}, {key[1]}; {smoothed}",
-                f"{shown} in nats a labelled token by optimiser step",
-                figures.svg(_curves(lines, points, series, runs)),
-            )
-        )
+    for number, panel in enumerate(panels):
+        for run in panel["runs"]:
+            shared = {
+                "panel": f"{panel['title']}; {panel['smoothed']}",
+                "panel_order": number,
+                "series": run["series"],
+                "bits": f"{run['bits']} bits",
+            }
+            for name, (steps, losses) in {"": run["loss"], **run["held"]}.items():
+                found += [
+                    {
+                        **shared,
+                        "run": run["train"],
+                        "held": name,
+                        "step": step,
+                        "loss": loss,
+                        "about": f"{run['label']}: {name or 'training'}, step {step}: {loss:.3f}",
+                    }
+                    for step, loss in zip(steps, losses, strict=True)
+                    if loss is not None
+                ]
     return found
 
 
-def _told_apart(gathered: Gathered, runs: Mapping[str, TrainCell]) -> dict[str, str]:
-    """Legend entry of each run of a panel, by precision within rank, so that hues go by rank."""
-    several = len({cell.train_bits for cell in runs.values()}) > 1
+def _panel(gathered: Gathered, title: str, runs: Mapping[str, TrainCell]) -> Content:
+    log = gathered.curves.filter(pl.col("train_id").is_in(list(runs)))
+    longest = log.group_by("train_id").len()["len"].max() or 0
+    window = 2 * (int(str(longest)) // _WINDOWS) + 1
+    held = _held(gathered, runs)
 
     def order(name: str) -> tuple[object, ...]:
         cell = runs[name]
-        return (
-            cell.method,
-            cell.learning_rate or 0,
-            cell.r or 0,
-            cell.train_bits or 0,
-            cell.seed or 0,
-        )
+        method = cell.method, cell.learning_rate or 0, cell.r or 0
+        return *method, cell.train_bits or 0, cell.seed or 0
 
     return {
-        name: figures.series(gathered, runs[name], runs[name].train_bits or 0)
-        + (f", {runs[name].train_bits} bits" if several else "")
-        for name in sorted(runs, key=order)
+        "title": title,
+        "smoothed": "every step" if window == 1 else f"mean of {window} steps",
+        "runs": [
+            {
+                "train": name,
+                "label": labels.train_label(runs[name], gathered.told),
+                "series": labels.method_label(runs[name], gathered.told),
+                "bits": runs[name].train_bits or 0,
+                "loss": _points(
+                    _smooth(log.filter(pl.col("train_id") == name), window), _CURVE_POINTS
+                ),
+                "held": held.get(name, {}),
+            }
+            for name in sorted(runs, key=order)
+        ],
     }
 
 
-def _points(
-    gathered: Gathered, runs: Mapping[str, TrainCell], series: Mapping[str, str]
-) -> list[dict[str, object]]:
-    """Held-out loss of a panel: by language, or as a mean where that would be too many."""
+def _held(
+    gathered: Gathered, runs: Mapping[str, TrainCell]
+) -> dict[str, dict[str, list[list[float | None]]]]:
+    """Held-out loss of a panel's runs: by language, or as a mean where that would be too many."""
     # The runs of a panel have their data in common.
     trained = next(iter(runs.values())).languages or ()
     found = gathered.validation.filter(pl.col("train_id").is_in(list(runs)))
     languages = found["language"].n_unique()
-    if languages > len(_SHAPES) or languages * len(runs) > _MOST_POINTED:
+    if languages > _MOST_LANGUAGES or languages * len(runs) > _MOST_POINTED:
         name = (
             pl.when(pl.col("language").is_in(trained))
             .then(pl.lit(""))
@@ -94,64 +114,18 @@ def _points(
             .group_by("train_id", "step", "language", maintain_order=True)
             .agg(pl.col("loss").mean())
         )
-    drawn = found.group_by("train_id", "language", maintain_order=True)
-    return [
-        {
-            "series": series[str(name)],
-            "language": _spoken(str(key), trained),
-            "step": point["step"],
-            "loss": point["loss"],
-        }
-        for (name, key), own in drawn
-        for point in _spaced(own, _MOST_POINTS).to_dicts()
-    ]
+    held: dict[str, dict[str, list[list[float | None]]]] = {}
+    for (run, key), own in found.group_by("train_id", "language", maintain_order=True):
+        spoken = _spoken(str(key), trained)
+        held.setdefault(str(run), {})[spoken] = _points(own.select("step", "loss"), _MOST_POINTS)
+    return held
 
 
-def _spoken(key: str, trained: Collection[str]) -> str:
+def _spoken(key: str, trained: tuple[str, ...]) -> str:
     if not key:
         return "mean of languages"
     name = language(key).name
     return name if key in trained else f"{name} (not trained on)"
-
-
-def _curves(
-    lines: Sequence[dict[str, object]],
-    points: Sequence[dict[str, object]],
-    series: Mapping[str, str],
-    runs: Mapping[str, TrainCell],
-) -> figures.Drawing:
-    order = list(dict.fromkeys(series.values()))
-    top = max(float(str(row["loss"])) for row in (*lines, *points))
-    bits = sorted({cell.train_bits or 0 for cell in runs.values()})
-    dashes = {
-        entry: _DASHES[bits.index(runs[name].train_bits or 0)] for name, entry in series.items()
-    }
-    colour = figures.colour(order, "stroke")
-    dash = alt.StrokeDash(
-        "series:N",
-        scale=alt.Scale(domain=order, range=[dashes[name] for name in order]),
-        legend=colour["legend"],
-    )
-    x = alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d"))
-    y = alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[0, top * 1.02], nice=False))
-    layers = [
-        alt.Chart(alt.InlineData(values=list(lines)))
-        .mark_line(strokeWidth=1.6)
-        .encode(x=x, y=y, color=colour, strokeDash=dash, detail="run:N")
-    ]
-    if points:
-        spoken = sorted({str(row["language"]) for row in points})
-        shape = alt.Shape(
-            "language:N",
-            scale=alt.Scale(domain=spoken, range=_SHAPES[: len(spoken)]),
-            legend=alt.Legend(title="held out", orient="top", titleOrient="left", columns=2),
-        )
-        layers.append(
-            alt.Chart(alt.InlineData(values=list(points)))
-            .mark_point(size=34, filled=False, strokeWidth=1.3)
-            .encode(x=x, y=y, color=colour, shape=shape)
-        )
-    return alt.layer(*layers).properties(width=290, height=180)
 
 
 def _smooth(log: pl.DataFrame, window: int) -> pl.DataFrame:
@@ -160,8 +134,9 @@ def _smooth(log: pl.DataFrame, window: int) -> pl.DataFrame:
     return log.select("step", mean)
 
 
-def _spaced(rows: pl.DataFrame, most: int) -> pl.DataFrame:
-    """At most `most` rows, evenly spaced, the first and the last among them."""
-    if rows.height <= most:
-        return rows
-    return rows[[round(index * (rows.height - 1) / (most - 1)) for index in range(most)]]
+def _points(rows: pl.DataFrame, most: int) -> list[list[float | None]]:
+    """Steps and losses of at most `most` rows, evenly spaced, the first and the last among them."""
+    if rows.height > most:
+        rows = rows[[round(index * (rows.height - 1) / (most - 1)) for index in range(most)]]
+    losses = [round(loss, 4) if math.isfinite(loss) else None for loss in rows["loss"]]
+    return [rows["step"].to_list(), losses]

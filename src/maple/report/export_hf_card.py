@@ -21,7 +21,7 @@ from maple.languages import RELEASES, language
 from maple.records import TrainCell, TrainOutcome
 from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
-from maple.report.tables import table_view
+from maple.report.tables import table_notes
 from maple.store import PlanFile
 from maple.study.cards import body, library
 from maple.study.setups import translation
@@ -75,7 +75,7 @@ class Origins:
 def files(gathered: Gathered, origins: Origins) -> dict[str, Callable[[Path], object]]:
     """What writes each adapter's <train id>/README.md; adapters that failed have none."""
     protocols = {
-        table.anchor: table_view(gathered, table).protocol
+        table.anchor: table_notes(gathered, table).protocol
         for table in gathered.tables
         if table.primary
     }

@@ -11,6 +11,9 @@ import polars as pl
 
 from maple.analysis import frames, rates
 from maple.analysis.blocks import blocks
+from maple.analysis.findings import Finding
+from maple.analysis.observed import Observed
+from maple.analysis.questions import findings
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
 from maple.errors import StoreError
 from maple.records import EvalCell, ScoreCell
@@ -71,6 +74,7 @@ class Gathered:
         unscored: eval id and metric where answers could not be scored.
         answered: ids of the eval cells that have answers; "failed" ones, too, which were done
             before more items were asked for.
+        findings: verdicts on the paper's hypotheses; none without an adapter that has answered.
         macros: those of `results`, by (setting, train id, eval bits).
         told: what labels tell besides, from `labels.differing`.
         records: of the plan's cells only, train cells first, failed scores last.
@@ -91,6 +95,7 @@ class Gathered:
     unscored: frozenset[tuple[str, str]]
     answered: frozenset[str]
     results: Results
+    findings: tuple[Finding, ...]
     macros: dict[tuple[Setting, str, int], Macro]
     tables: tuple[Table, ...]
     told: Told
@@ -138,6 +143,7 @@ def gather(store: Store) -> Gathered:
         choices=rates.choices(store, plan),
         prompts=rates.prompts(store, plan),
         results=found,
+        findings=findings(Observed(plan, found)),
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=tables_of(plan),
         told=differing(plan.train.values()),

@@ -51,12 +51,27 @@ def train_label(cell: TrainCell, told: Told = frozenset()) -> str:
 
 def method_label(cell: TrainCell, told: Told = frozenset()) -> str:
     """ "untuned", "LoRA r=8", "LoRA r=8 (learning rate 0.0003)", "adapter my-folder"."""
+    return _method(cell, told, "" if cell.r is None else f" r={cell.r}")
+
+
+def kind_label(cell: TrainCell, told: Told = frozenset()) -> str:
+    """ "LoRA", "LoRA (learning rate 0.0003)": a method whatever the rank."""
+    return _method(cell, told, "")
+
+
+def _method(cell: TrainCell, told: Told, rank: str) -> str:
     if cell.method == "adapter":
         return f"adapter {PurePath(cell.source or '').name}"
-    name = METHODS[cell.method].label
-    name = name if cell.r is None else f"{name} r={cell.r}"
+    name = METHODS[cell.method].label + rank
     steps = [text for field, text in _steps(cell).items() if (cell.method, field) in told]
     return f"{name} ({', '.join(steps)})" if steps else name
+
+
+def bits_label(cell: TrainCell, eval_bits: int) -> str:
+    """ "4", or "16 → 4" where training and evaluation differ."""
+    if cell.train_bits in {None, eval_bits}:
+        return str(eval_bits)
+    return f"{cell.train_bits} → {eval_bits}"
 
 
 def steps_label(cells: Sequence[TrainCell]) -> str:

@@ -19,17 +19,34 @@ _KINDS = {"train": "training", "eval": "evaluation", "score": "scoring"}
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What a row of a grid is about, so that the page's filters know it; None for all.
+
+    Attributes:
+        language: its key.
+        task: a table's title.
+    """
+
+    train_id: str | None = None
+    eval_bits: int | None = None
+    language: str | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
     """A plain table: the first column of each row is its heading.
 
     Attributes:
         notes: sentences under it.
+        about: of each row; empty where no filter applies.
     """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    about: tuple[About, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +98,7 @@ def cost(gathered: Gathered) -> Grid | None:
     """Time, memory and energy per row of the study; None where nothing has been measured."""
     records = {record.id: record for record in gathered.records}
     rows = []
+    about = []
     reasons: set[str] = set()
     for line in all_lines(gathered):
         trained = records.get(line.train_id)
@@ -92,6 +110,7 @@ def cost(gathered: Gathered) -> Grid | None:
             continue
         reasons |= {item.energy_note for item in known if item.energy_note}
         outcome = trained.outcome if trained is not None else None
+        about.append(About(*line.key))
         rows.append(
             (
                 with_base(gathered, line.base_name, line.label),
@@ -121,7 +140,8 @@ def cost(gathered: Gathered) -> Grid | None:
         "cell's start; MB are 10⁶ bytes."
     )
     unknown = [f"Energy unknown: {reason}." for reason in sorted(reasons)]
-    return Grid("Time, memory and energy of each row", columns, tuple(rows), (note, *unknown))
+    notes = (note, *unknown)
+    return Grid("Time, memory and energy", columns, tuple(rows), notes, tuple(about))
 
 
 def failures(gathered: Gathered) -> tuple[FailureView, ...]:

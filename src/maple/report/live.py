@@ -44,6 +44,8 @@ def follow(
     states: Callable[[Store], Sequence[CellState]],
     say: Callable[[str], None],
     poll: float = _POLL_SECONDS,
+    *,
+    items: bool = True,
 ) -> Path:
     """Build the report, and again after every change, until no cell is left to wait for.
 
@@ -56,6 +58,7 @@ def follow(
         states: the state of every cell of the store's plan.
         say: receives a line a build: how many cells are in which state.
         poll: seconds between two looks at the store.
+        items: as `build`.
 
     Returns:
         The page's path.
@@ -73,7 +76,7 @@ def follow(
         if now != seen or freed:
             found = states(store)
             over = _is_over(store, found)
-            page = build(store, live=not over)
+            page = build(store, live=not over, items=items)
             say(_line(found))
             if over:
                 return page

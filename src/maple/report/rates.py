@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
 from maple.report import labels
-from maple.report.gathered import Gathered
-from maple.report.ledger import Grid, with_base
+from maple.report.gathered import Gathered, Line, Table
+from maple.report.ledger import About, Grid, with_base
 
 _RATES = (
     "Empty: no visible character. Unparsed: visible characters, but no letter or digit. Wrong "
@@ -23,8 +23,13 @@ def endings(gathered: Gathered) -> Grid | None:
     """How generated answers ended, over all languages of a row; None without generation."""
     found = {row["eval_id"]: row for row in gathered.answers.iter_rows(named=True)}
     rows = []
-    for task, line, subsets in _asked(gathered, choices=False):
-        parts = [(subsets[subset], found[name]) for subset, name in line if name in found]
+    about = []
+    for table, line in _asked(gathered, choices=False):
+        parts = [
+            (table.subsets[subset], found[name])
+            for subset, name in line.evals.items()
+            if name in found
+        ]
         if not parts:
             continue
         n = sum(row["n"] for _, row in parts)
@@ -35,9 +40,11 @@ def endings(gathered: Gathered) -> Grid | None:
         told = sum(row["identified"] or 0 for _, row in parts)
         wrong = sum((row["wrong_language"] or 0) * (row["identified"] or 0) for _, row in parts)
         worst, most = max(parts, key=lambda part: part[1]["empty"])
+        about.append(About(*line.key, task=table.title))
         rows.append(
             (
-                task,
+                with_base(gathered, line.base_name, line.label),
+                table.title,
                 labels.count(n),
                 labels.percent(shares["empty"]),
                 f"{worst}, {labels.percent(most['empty'])}" if most["empty"] else "–",
@@ -53,7 +60,8 @@ def endings(gathered: Gathered) -> Grid | None:
     if not rows:
         return None
     columns = (
-        "task and cell",
+        "cell",
+        "task",
         "answers",
         "empty",
         "most empty in",
@@ -65,25 +73,26 @@ def endings(gathered: Gathered) -> Grid | None:
         "wrong language",
         "language unknown",
     )
-    return Grid("How generated answers ended", columns, tuple(rows), (_RATES,))
+    return Grid("How generated answers ended", columns, tuple(rows), (_RATES,), tuple(about))
 
 
 def preferred(gathered: Gathered) -> Grid | None:
     """How often choice tasks got their commonest answer; None without such a task."""
+    found = list(_by_language(gathered, gathered.choices, choices=True))
+    if not found:
+        return None
     rows = tuple(
         (
-            where,
+            *where,
             labels.count(row["n"]),
             labels.count(row["choice"]),
             _rate(row, "preferred"),
             labels.percent(row["right"]),
         )
-        for where, row in _by_language(gathered, gathered.choices, choices=True)
+        for where, row, _ in found
     )
-    if not rows:
-        return None
     columns = (
-        "task, cell and language",
+        *("cell", "task", "language"),
         "answers",
         "commonest choice",
         "preferred in",
@@ -93,24 +102,26 @@ def preferred(gathered: Gathered) -> Grid | None:
         "By summed log-probability. Where one choice is preferred nearly always, the items are not "
         "read, and the score is near that choice's share of the right answers, whatever it is."
     )
-    return Grid("The commonest choice", columns, rows, (note,))
+    about = tuple(one for _, _, one in found)
+    return Grid("The commonest choice by language", columns, rows, (note,), about)
 
 
 def rates(gathered: Gathered) -> Grid | None:
     """The rates of every language of a row, with intervals; None without generation."""
+    found = list(_by_language(gathered, gathered.answers, choices=False))
+    if not found:
+        return None
     rows = tuple(
         (
-            where,
+            *where,
             labels.count(row["n"]),
             *(_rate(row, name) for name in ("empty", "unparsed", "length", "wrong_language")),
             labels.count(None if row["identified"] is None else row["n"] - row["identified"]),
         )
-        for where, row in _by_language(gathered, gathered.answers, choices=False)
+        for where, row, _ in found
     )
-    if not rows:
-        return None
     columns = (
-        "task, cell and language",
+        *("cell", "task", "language"),
         "answers",
         "empty",
         "unparsed",
@@ -118,7 +129,8 @@ def rates(gathered: Gathered) -> Grid | None:
         "wrong language",
         "language unknown",
     )
-    return Grid("Rates by language", columns, rows, (_RATES,))
+    about = tuple(one for _, _, one in found)
+    return Grid("Rates by language", columns, rows, (_RATES,), about)
 
 
 def fertility(gathered: Gathered) -> Grid | None:
@@ -139,23 +151,27 @@ def fertility(gathered: Gathered) -> Grid | None:
     )
     if not rows:
         return None
+    about = tuple(About(language=row["language"]) for row in gathered.prompts.iter_rows(named=True))
     columns = ("subset", "prompt", "items", "tokens", "a word", "a character", "a byte", "word")
     note = (
         "Prompts of the items without exemplars, special tokens not counted. Words of different "
         "kinds do not compare; bytes do, but scripts differ in bytes a letter."
     )
-    return Grid("Tokens per word, character and byte", columns, rows, (note,))
+    return Grid("Tokens per word, character and byte", columns, rows, (note,), about)
 
 
 def _by_language(
     gathered: Gathered, frame: pl.DataFrame, *, choices: bool
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The rows of a table by eval cell, in the report's order, with what they are called."""
+) -> Iterator[tuple[tuple[str, str, str], Mapping[str, Any], About]]:
+    """The rows of a table by eval cell, in the report's order: cell, task and language of each."""
     found = {row["eval_id"]: row for row in frame.iter_rows(named=True)}
-    for task, line, subsets in _asked(gathered, choices=choices):
-        for subset, name in line:
+    for table, line in _asked(gathered, choices=choices):
+        cell = with_base(gathered, line.base_name, line.label)
+        for subset, name in line.evals.items():
             if name in found:
-                yield f"{task}, {subsets[subset]}", found[name]
+                spoken = gathered.plan.languages[f"{table.setting.task}/{subset}"]
+                about = About(*line.key, language=spoken, task=table.title)
+                yield (cell, table.title, table.subsets[subset]), found[name], about
 
 
 def _rate(row: Mapping[str, Any], name: str) -> str:
@@ -167,15 +183,9 @@ def _rate(row: Mapping[str, Any], name: str) -> str:
     return labels.percent(share) + interval
 
 
-def _asked(
-    gathered: Gathered, *, choices: bool
-) -> list[tuple[str, Sequence[tuple[str, str]], dict[str, str]]]:
+def _asked(gathered: Gathered, *, choices: bool) -> list[tuple[Table, Line]]:
     return [
-        (
-            f"{table.title}: {with_base(gathered, line.base_name, line.label)}",
-            tuple(line.evals.items()),
-            table.subsets,
-        )
+        (table, line)
         for table in gathered.tables
         if table.primary and (table.setting.decoding == "choices") == choices
         for line in table.lines

@@ -1,140 +1,212 @@
-"""A few items with their answers, so that a reader sees what is behind a score."""
+"""The item browser's sample: items with the answers of a few adapters and their untuned bases."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from maple.analysis.results import untuned
-from maple.languages import Language, language
-from maple.records import Example
+from maple.records import EvalCell, Example, ScoreCell
+from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
 
-ITEMS = 3
-"""Items shown per language."""
+ADAPTERS = 8
+"""Adapters whose answers are shown."""
 
-LONGEST_ITEM = 3000
-"""Characters of an item's fields together; tasks of longer items (articles) show none."""
+A_SUBSET, IN_ALL = 20, 2000
+"""Most items of a subset, and of a report."""
 
-# Label, stored responses and scores by example id.
-_Answered = tuple[str, Mapping[str, Mapping[str, Any]], Mapping[str, float]]
+BYTES = 6_000_000
+"""What the sample may take of the page."""
 
-_FIELD = 220
-_ANSWER = 280
+_FIELD, _ANSWER = 1500, 600
 
+Content = dict[str, Any]
 
-@dataclass(frozen=True, slots=True)
-class AnswerView:
-    """What one row of the table answered: the text, or a log-probability per choice."""
-
-    who: str
-    text: str
-    logprobs: tuple[str, ...]
-    score: str
+_ScoreCells = Mapping[tuple[str, str], tuple[str, ScoreCell]]
+"""Id and cell by eval id and metric."""
 
 
 @dataclass(frozen=True, slots=True)
-class SampleView:
-    """One item.
+class _Subset:
+    """One subset of a table with the eval cells to show, by place of their cell in the page."""
 
-    Attributes:
-        fields: name and shortened text of each field.
-        choices: text of each choice and whether it is the right one.
-        golds: accepted answers.
-    """
-
-    spoken: Language
-    example_id: str
-    fields: tuple[tuple[str, str], ...]
-    choices: tuple[tuple[str, bool], ...]
-    golds: tuple[str, ...]
-    answers: tuple[AnswerView, ...]
+    table: int
+    subset: int
+    cell: EvalCell
+    evals: Mapping[int, str]
 
 
-def samples(gathered: Gathered, table: Table) -> tuple[SampleView, ...]:
-    """The first items of every language with the answers of an adapter and its untuned base.
+def content(gathered: Gathered, places: Mapping[tuple[str, int], int]) -> Content | None:
+    """The first items of every subset; None where nothing is answered.
 
-    The adapter is the one with most languages finished, of those the first. Empty where no cell
-    is finished or the items are long.
+    Args:
+        places: place of each cell in the page's data, by its line's key.
+
+    Returns:
+        How it was drawn, the places of the adapters, and per table and subset the items and the
+        answers to them.
 
     Raises:
         StoreError: a file cannot be read.
     """
-    lines = _chosen(gathered, table)
-    found: list[SampleView] = []
-    for subset in table.subsets:
-        cells = [(line.label, line.evals[subset]) for line in lines if subset in line.evals]
-        done = [(label, name) for label, name in cells if name in gathered.answered]
-        if not done:
-            continue
-        cell = gathered.plan.evals[done[0][1]]
-        items = gathered.store.items(cell.task, cell.subset, cell.items)[:ITEMS]
-        if any(sum(map(len, item.fields.values())) > LONGEST_ITEM for item in items):
-            return ()
-        answered = [
-            (label, _responses(gathered, name), _scores(gathered, table, name))
-            for label, name in done
-        ]
-        spoken = language(gathered.plan.languages[f"{cell.task}/{subset}"])
-        found += [_sample(item, spoken, answered) for item in items]
-    return tuple(found)
-
-
-def _sample(item: Example, spoken: Language, answered: Sequence[_Answered]) -> SampleView:
-    return SampleView(
-        spoken=spoken,
-        example_id=item.example_id,
-        fields=tuple((name, _shortened(text, _FIELD)) for name, text in item.fields.items()),
-        choices=tuple(
-            (_shortened(text, _ANSWER), position == item.target)
-            for position, text in enumerate(item.choices)
-        ),
-        golds=tuple(_shortened(text, _ANSWER) for text in item.golds),
-        answers=tuple(
-            _answer(label, rows[item.example_id], scores.get(item.example_id))
-            for label, rows, scores in answered
-            if item.example_id in rows
-        ),
-    )
-
-
-def _chosen(gathered: Gathered, table: Table) -> list[Line]:
-    """The untuned base and the adapter to show, either of them alone where there is but one."""
-    finished = {
-        line.key: sum(name in gathered.answered for name in line.evals.values())
-        for line in table.lines
+    adapters = _spread_out(gathered)
+    shown = _with_bases(gathered, adapters)
+    subsets = list(_subsets(gathered, places, shown))
+    if not subsets:
+        return None
+    most = max(1, min(A_SUBSET, IN_ALL // len(subsets)))
+    scores: _ScoreCells = {
+        (score.eval_id, score.metric): (name, score) for name, score in gathered.plan.scores.items()
     }
-    tuned = [line for line in table.lines if gathered.plan.train[line.train_id].method != "none"]
-    best = max(tuned, key=lambda line: finished[line.key], default=None)
-    if best is None or not finished[best.key]:
-        return list(table.lines[:1])
+    found = [_content(gathered, one, most, scores) for one in subsets]
+    count = _fitting(found, most)
+    for one in found:
+        del one["items"][count:]
+        for answers in one["answers"].values():
+            del answers[count:]
+    trained = {line.key for line in _tuned(gathered)}
+    told = "" if len(adapters) == len(trained) else f" of {len(trained)}, spread over the grid"
+    return {
+        "drawn": (
+            f"The first {labels.plural(count, 'item')} of every subset in the fixed order of the "
+            f"items, not chosen by what was answered; answers of "
+            f"{labels.plural(len(adapters), 'adapter')}{told}, and of their untuned bases. "
+            f"Texts beyond {_FIELD} characters and answers beyond {_ANSWER} are cut and end in …."
+        ),
+        "adapters": [places[key] for key in adapters],
+        "subsets": found,
+    }
+
+
+def _tuned(gathered: Gathered) -> list[Line]:
+    """A line of every adapter and precision that has answers, in the report's order."""
+    found: dict[tuple[str, int], Line] = {}
+    for table in _primary(gathered):
+        for line in table.lines:
+            answered = any(name in gathered.answered for name in line.evals.values())
+            if answered and gathered.plan.train[line.train_id].method != "none":
+                found.setdefault(line.key, line)
+    return list(found.values())
+
+
+def _spread_out(gathered: Gathered) -> list[tuple[str, int]]:
+    """At most ADAPTERS adapters: one by one the one that has most that the others have not."""
+    left = {}
+    for line in _tuned(gathered):
+        cell = gathered.plan.train[line.train_id]
+        axes = cell.base_name, line.eval_bits, labels.trained_on(cell), cell.method, cell.r
+        left[line.key] = set(enumerate((*axes, cell.seed)))
+    chosen: list[tuple[str, int]] = []
+    seen: set[tuple[int, object]] = set()
+    order = list(left)
+    while left and len(chosen) < ADAPTERS:
+        best = max(left, key=lambda key: len(left[key] - seen))
+        seen |= left.pop(best)
+        chosen.append(best)
+    return sorted(chosen, key=order.index)
+
+
+def _with_bases(gathered: Gathered, adapters: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
     bases = untuned(gathered.plan)
-    partners = {bases[name] for name in best.evals.values() if name in bases}
-    return [
-        *(line for line in table.lines if partners & set(line.evals.values())),
-        best,
-    ]
+    partners = set()
+    for table in _primary(gathered):
+        for line in table.lines:
+            if line.key in adapters:
+                names = {bases[name] for name in line.evals.values() if name in bases}
+                cells = (gathered.plan.evals[name] for name in names)
+                partners |= {(cell.train_id, cell.eval_bits) for cell in cells}
+    alone = {line.key for table in _primary(gathered) for line in table.lines[:1]}
+    return {*adapters, *partners} or alone
 
 
-def _responses(gathered: Gathered, eval_id: str) -> dict[str, Mapping[str, Any]]:
+def _primary(gathered: Gathered) -> list[Table]:
+    return [table for table in gathered.tables if table.primary]
+
+
+def _subsets(
+    gathered: Gathered,
+    places: Mapping[tuple[str, int], int],
+    shown: set[tuple[str, int]],
+) -> Iterable[_Subset]:
+    for number, table in enumerate(gathered.tables):
+        if not table.primary:
+            continue
+        for position, subset in enumerate(table.subsets):
+            evals = {
+                places[line.key]: line.evals[subset]
+                for line in table.lines
+                if line.key in shown and line.evals.get(subset) in gathered.answered
+            }
+            if evals:
+                cell = gathered.plan.evals[next(iter(evals.values()))]
+                yield _Subset(number, position, cell, evals)
+
+
+def _content(gathered: Gathered, one: _Subset, most: int, scores: _ScoreCells) -> Content:
+    items = gathered.store.items(one.cell.task, one.cell.subset, one.cell.items)[:most]
+    ids = [item.example_id for item in items]
+    metric = gathered.tables[one.table].setting.metric
+    return {
+        "table": one.table,
+        "subset": one.subset,
+        "items": [_item(item) for item in items],
+        "answers": {
+            str(place): _answers(gathered, eval_id, scores.get((eval_id, metric)), ids)
+            for place, eval_id in one.evals.items()
+        },
+    }
+
+
+def _item(item: Example) -> Content:
+    shown: Content = {
+        "id": item.example_id,
+        "fields": [[name, _shortened(text, _FIELD)] for name, text in item.fields.items()],
+    }
+    if item.choices:
+        shown["choices"] = [_shortened(text, _ANSWER) for text in item.choices]
+        shown["target"] = item.target
+    if item.golds:
+        shown["golds"] = [_shortened(text, _ANSWER) for text in item.golds]
+    return shown
+
+
+def _answers(
+    gathered: Gathered, eval_id: str, scored: tuple[str, ScoreCell] | None, ids: Sequence[str]
+) -> list[Content]:
+    """Per item the score and the text or the log-probabilities; empty where there is no answer."""
     table = gathered.store.finished(eval_id, gathered.plan.evals[eval_id])
-    return {row["example_id"]: row for row in table.slice(0, ITEMS).to_pylist()}
+    rows = {row["example_id"]: row for row in table.slice(0, len(ids)).to_pylist()}
+    found_scores = None if scored is None else gathered.store.scores(*scored)
+    marks = [] if found_scores is None else found_scores.slice(0, len(ids)).to_pylist()
+    scores = {mark["example_id"]: mark["score"] for mark in marks}
+    found = []
+    for name in ids:
+        answer: Content = {}
+        row = rows.get(name)
+        if row is not None:
+            score = scores.get(name)
+            answer["score"] = None if score is None else round(100 * score, 1)
+            if "text" in row:
+                answer["text"] = _shortened(row["text"], _ANSWER)
+            else:
+                answer["logprobs"] = [round(value, 3) for value in row["logprobs"]]
+        found.append(answer)
+    return found
 
 
-def _scores(gathered: Gathered, table: Table, eval_id: str) -> dict[str, float]:
-    for score_id, score in gathered.plan.scores.items():
-        if (score.eval_id, score.metric) == (eval_id, table.setting.metric):
-            found = gathered.store.scores(score_id, score)
-            rows = found.slice(0, ITEMS).to_pylist() if found is not None else []
-            return {row["example_id"]: row["score"] for row in rows}
-    return {}
-
-
-def _answer(who: str, row: Mapping[str, Any], score: float | None) -> AnswerView:
-    logprobs = tuple(f"{value:.2f}".replace("-", "−") for value in row.get("logprobs", ()))
-    shown = "not scored" if score is None else f"{100 * score:.0f}"
-    return AnswerView(who, _shortened(row.get("text", ""), _ANSWER), logprobs, shown)
+def _fitting(found: Sequence[Content], most: int) -> int:
+    """Items of each subset, at least one, that together take no more than BYTES."""
+    total = 0
+    for number in range(most):
+        for one in found:
+            parts = [part[number : number + 1] for part in (one["items"], *one["answers"].values())]
+            total += len(json.dumps(parts, ensure_ascii=False).encode())
+        if total > BYTES:
+            return max(1, number)
+    return most
 
 
 def _shortened(text: str, most: int) -> str:

@@ -1,96 +1,77 @@
-"""The main table of each setting: a row per cell, a column per language, all text ready."""
+"""What stands under the main table of each setting, and the table of means for a paper."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 
-from maple.analysis.estimates import Estimate
 from maple.analysis.results import Result
-from maple.languages import language
 from maple.records import EvalCell, Noise, TrainCell
 from maple.report import labels
-from maple.report.gathered import Gathered, Line, Table
+from maple.report.gathered import Gathered, Table
+from maple.report.ledger import Grid, with_base
 
 FEW_CLUSTERS = 20
 """Below this a percentile interval covers clearly less than it says (analysis.estimates.mean)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """One table cell.
+class TableNotes:
+    """What must stand under a table.
 
     Attributes:
-        state: "done", "failed", "pending", or "unscored" (answered, not scored yet).
-        mark: triangle where the delta's interval excludes 0, else "".
-        note: what else must be known, for example that a language is missing.
-    """
-
-    state: str
-    score: str = ""
-    interval: str = ""
-    delta: str = ""
-    delta_interval: str = ""
-    mark: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RowView:
-    """One row: its label, the mean over languages, a value per language."""
-
-    label: str
-    untuned: bool
-    macro: Value
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnView:
-    """Heading of a language's column; `detail` is its resource class."""
-
-    name: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class TableView:
-    """A main table with what must stand under it.
-
-    Attributes:
-        groups: per base model its rows.
         protocol: pieces of the protocol line.
         caution: how to read intervals and marks.
-        chance: whether the answers are choices, so that guessing has a score.
     """
 
-    anchor: str
-    title: str
-    metric: str
-    primary: bool
-    columns: tuple[ColumnView, ...]
-    groups: tuple[tuple[str, tuple[RowView, ...]], ...]
     protocol: tuple[str, ...]
     caution: tuple[str, ...]
-    chance: bool
 
 
-def table_view(gathered: Gathered, table: Table) -> TableView:
-    """A setting's table, ready to be printed."""
-    return TableView(
-        anchor=table.anchor,
-        title=table.title,
-        metric=table.setting.metric,
-        primary=table.primary,
-        columns=tuple(_column(gathered, table, subset) for subset in table.subsets),
-        groups=tuple(
-            (base, tuple(_row(gathered, table, line) for line in lines))
-            for base, lines in groupby(table.lines, key=lambda line: line.base_name)
-        ),
-        protocol=_protocol(gathered, table),
-        caution=_caution(gathered, table),
-        chance=any(row.chance is not None for row in results_of(gathered, table)),
+def table_notes(gathered: Gathered, table: Table) -> TableNotes:
+    """What must stand under a setting's table."""
+    return TableNotes(_protocol(gathered, table), _caution(gathered, table))
+
+
+def cell_state(gathered: Gathered, eval_id: str | None, metric: str) -> str:
+    """What became of a cell of a table, as the page says it."""
+    if eval_id is None:
+        return "not in the plan"
+    status = "failed" if (eval_id, metric) in gathered.unscored else gathered.statuses[eval_id]
+    if (eval_id, metric) in gathered.results.cells:
+        return "failed, fewer items" if status == "failed" else "done"
+    return "not scored" if status == "done" else status
+
+
+def means(gathered: Gathered) -> Grid:
+    """The mean over languages of every cell under every metric, for a paper."""
+    rows = []
+    for table in gathered.tables:
+        for line in table.lines:
+            macro = gathered.macro(table, line)
+            if macro is None:
+                continue
+            delta = macro.delta
+            rows.append(
+                (
+                    with_base(gathered, line.base_name, line.label),
+                    table.title,
+                    table.setting.metric,
+                    labels.points(macro.score.value),
+                    labels.interval(macro.score),
+                    "" if delta is None else labels.signed(delta.value),
+                    "" if delta is None else labels.interval(delta, sign=True),
+                    f"{len(macro.subsets)} of {macro.planned}",
+                )
+            )
+    columns = (
+        *("cell", "task", "metric", "mean", "95 % interval", "difference", "95 % interval"),
+        "languages",
     )
+    note = (
+        "Means over languages in points of 100; difference to the untuned base at the same "
+        "precision."
+    )
+    return Grid("Mean over languages", columns, tuple(rows), (note,))
 
 
 def results_of(gathered: Gathered, table: Table) -> list[Result]:
@@ -101,57 +82,6 @@ def results_of(gathered: Gathered, table: Table) -> list[Result]:
         for eval_id in line.evals.values()
     )
     return [result for result in found if result is not None]
-
-
-def _column(gathered: Gathered, table: Table, subset: str) -> ColumnView:
-    spoken = language(gathered.plan.languages[f"{table.setting.task}/{subset}"])
-    known = spoken.resource_class is not None
-    return ColumnView(table.subsets[subset], f"class {spoken.resource_class}" if known else "")
-
-
-def _row(gathered: Gathered, table: Table, line: Line) -> RowView:
-    macro = gathered.macro(table, line)
-    if macro is None:
-        states = {_cell(gathered, name, table.setting.metric).state for name in line.evals.values()}
-        whole = Value(states.pop() if len(states) == 1 else "pending")
-    else:
-        missing = "" if macro.complete else f"{len(macro.subsets)} of {macro.planned} languages"
-        whole = _value(macro.score, macro.delta, missing)
-    return RowView(
-        label=line.label,
-        untuned=gathered.plan.train[line.train_id].method == "none",
-        macro=whole,
-        values=tuple(
-            _cell(gathered, line.evals.get(subset), table.setting.metric)
-            for subset in table.subsets
-        ),
-    )
-
-
-def _cell(gathered: Gathered, eval_id: str | None, metric: str) -> Value:
-    if eval_id is None:
-        return Value("pending", note="not in the plan")
-    result = gathered.results.cells.get((eval_id, metric))
-    status = "failed" if (eval_id, metric) in gathered.unscored else gathered.statuses[eval_id]
-    if result is not None:
-        note = f"failed after {result.score.n} items" if status == "failed" else ""
-        return _value(result.score, result.delta, note)
-    return Value("unscored" if status == "done" else status)
-
-
-def _value(score: Estimate, delta: Estimate | None, note: str) -> Value:
-    shown = Value("done", labels.points(score.value), labels.interval(score), note=note)
-    if delta is None:
-        return shown
-    return Value(
-        state="done",
-        score=shown.score,
-        interval=shown.interval,
-        delta=labels.signed(delta.value),
-        delta_interval=labels.interval(delta, sign=True),
-        mark=labels.direction(delta),
-        note=note,
-    )
 
 
 def _protocol(gathered: Gathered, table: Table) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from maple.analysis.estimates import Estimate
 from maple.report import labels
-from maple.report.gathered import gather
-from maple.store import Store
+from maple.report.gathered import Gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +26,8 @@ class Summary:
     rows: tuple[dict[str, object], ...]
 
 
-def summary(store: Store) -> Summary:
-    """What a store holds, one row per task and cell, in the report's order.
-
-    Raises:
-        StoreError: no plan in the folder, or a file that cannot be read.
-    """
-    gathered = gather(store)
+def summary(gathered: Gathered) -> Summary:
+    """What a store holds, one row per task and cell, in the report's order."""
     cells, rows = [], []
     for table in gathered.tables:
         if not table.primary:

@@ -8,7 +8,7 @@ from typing import Any
 from maple.languages import language
 from maple.report import labels
 from maple.report.gathered import Gathered
-from maple.report.ledger import Grid, with_base
+from maple.report.ledger import About, Grid, with_base
 from maple.study.methods import METHODS
 
 _COLUMNS = (
@@ -58,15 +58,18 @@ def training(gathered: Gathered) -> Grid | None:
             *(note for name, note in _NOTES.items() if name in columns),
             *(f"Energy unknown: {reason}." for reason in unknown),
         ),
+        tuple(About(row["train_id"]) for row in found),
     )
 
 
 def held_out(gathered: Gathered) -> Grid | None:
     """Loss on held-out rows before and after; None where nothing was held out."""
     rows = []
+    about = []
     for row in gathered.held_out.iter_rows(named=True):
         cell = gathered.plan.train[row["train_id"]]
         name = language(row["language"]).name
+        about.append(About(row["train_id"]))
         rows.append(
             (
                 with_base(gathered, cell.base_name, labels.train_label(cell, gathered.told)),
@@ -84,7 +87,7 @@ def held_out(gathered: Gathered) -> Grid | None:
         "few rows tell little."
     )
     columns = ("adapter", "language", "before", "after", "difference")
-    return Grid("Held-out loss", columns, tuple(rows), (note,))
+    return Grid("Held-out loss", columns, tuple(rows), (note,), tuple(about))
 
 
 def _row(gathered: Gathered, row: Mapping[str, Any]) -> tuple[str, ...]:
