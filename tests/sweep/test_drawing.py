@@ -237,7 +237,7 @@ def test_the_realised_table_is_in_plan_and_report(tmp_path: Path) -> None:
     commit(plan, store, b"")
     run(plan, store, InProcess(), lambda _event: None)
     page = build(store)
-    assert "<caption>Training data</caption>" in page.read_text(encoding="utf-8")
+    assert '"caption":"Training data"' in page.read_text(encoding="utf-8")
     assert "mini, less-english" in page.read_text(encoding="utf-8")
     text = (page.parent / "tables" / "training_data.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO(text)))

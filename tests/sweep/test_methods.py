@@ -10,7 +10,7 @@ import pytest
 from maple.errors import StudyError
 from maple.models.files import resolve
 from maple.report.gathered import gather
-from maple.report.tables import table_view
+from maple.report.tables import table_notes
 from maple.store import Store
 from maple.study.load import validate
 from maple.sweep.catalogue import catalogue
@@ -81,7 +81,7 @@ def test_full_finetuning_and_an_adapter_side_by_side(tmp_path: Path) -> None:
         "full finetuning (learning rate 0.002), 16 bits, mini, seed 0",
         "full finetuning (learning rate 0.004), 16 bits, mini, seed 0",
     ]
-    assert table_view(gathered, shown).protocol[-1] == (
+    assert table_notes(gathered, shown).protocol[-1] == (
         "trained: LoRA, lora_alpha = 2r, learning rate 0.01; "
         "full finetuning, learning rate 0.002; full finetuning, learning rate 0.004"
     )

@@ -15,7 +15,7 @@ from maple.models.files import resolve
 from maple.models.templates import Templates
 from maple.records import InstructionRow, TextTemplate
 from maple.report.gathered import gather
-from maple.report.tables import table_view
+from maple.report.tables import table_notes
 from maple.study.config import TrainSection
 from maple.study.grid import TrainingData
 from maple.study.load import validate
@@ -62,11 +62,12 @@ def test_templates_are_an_axis_and_a_factor(tmp_path: Path) -> None:
     gathered = gather(store)
     told = r"Training template mine is the study's own: 'Q: {instruction}\n{input}\nA: {output}'"
     assert told in gathered.notes
-    shown = {table.title: table_view(gathered, table) for table in gathered.tables}
+    shown = {table.title: table_notes(gathered, table) for table in gathered.tables}
     assert set(shown) == {"xcopa (template none)", "xcopa (template mine)", "xquad"}
     assert "native in training template mine, 2 ex" in shown["xcopa (template mine)"].protocol[1]
     assert "native, 2 exemplars" in shown["xcopa (template none)"].protocol[1]
-    labels = [row.label for _, rows in shown["xquad"].groups for row in rows]
+    xquad = next(table for table in gathered.tables if table.title == "xquad")
+    labels = [line.label for line in xquad.lines]
     assert labels == [
         "untuned, 16 bits",
         "LoRA r=8, 16 bits, mini, template mine, seed 0",
