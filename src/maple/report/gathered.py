@@ -123,6 +123,7 @@ def gather(store: Store) -> Gathered:
     records = _records(store, plan)
     statuses = {record.id: record.status for record in records}
     cells = frames.cells(store, plan)
+    prompts, held_out = rates.prompts(store, plan), frames.held_out(store, plan)
     return Gathered(
         store=store,
         plan=plan,
@@ -136,14 +137,14 @@ def gather(store: Store) -> Gathered:
         answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
         training=frames.training(store, plan),
         training_data=frames.training_data(store, plan),
-        held_out=frames.held_out(store, plan),
+        held_out=held_out,
         curves=frames.curves(store, plan),
         validation=frames.validation(store, plan),
         answers=rates.answers(store, plan),
         choices=rates.choices(store, plan),
-        prompts=rates.prompts(store, plan),
+        prompts=prompts,
         results=found,
-        findings=findings(Observed(plan, found)),
+        findings=findings(Observed(plan, found), prompts, held_out),
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=tables_of(plan),
         told=differing(plan.train.values()),
