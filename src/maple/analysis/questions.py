@@ -117,10 +117,9 @@ def _decided(case: _Case, right: float | None, wrong: float | None) -> Finding:
         verdict = "contradicted"
         reason = f"The data exclude that it is so (p = {wrong:.2g}, corrected)."
     else:
-        shown = ", ".join(
-            f"p {name} it = {p:.2g}" for name, p in (("for", right), ("against", wrong)) if p
-        )
-        reason = f"The data exclude neither ({shown}, corrected)."
+        tested = (("otherwise", right), ("so", wrong))
+        shown = ", ".join(f"p = {p:.2g} that it is {how}" for how, p in tested if p is not None)
+        reason = f"The data exclude neither ({shown}; corrected)."
     effect = case.effect
     low, high = effect.interval() if effect is not None else (None, None)
     return Finding(
@@ -623,7 +622,7 @@ class _Questions:
             "Tuned Mistral-7B passes GPT-4 on MLQA and XQuAD.",
             "mean F1 of the tuned adapters minus GPT-4's published one, over shared languages; "
             "both tasks must",
-            note=f"Published: {SOURCE}",
+            note=SOURCE,
         )
         wanted = [
             one
