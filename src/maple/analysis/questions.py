@@ -112,13 +112,13 @@ def _decided(case: _Case, right: float | None, wrong: float | None) -> Finding:
         reason = f"Not decided: {case.missing}."
     elif right is not None and right < 1 - LEVEL:
         verdict = "supported"
-        reason = f"The data exclude that it is otherwise (p = {right:.2g}, corrected)."
+        reason = f"The data exclude that it is otherwise (p = {right:.2g} for it, corrected)."
     elif wrong is not None and wrong < 1 - LEVEL:
         verdict = "contradicted"
-        reason = f"The data exclude that it is so (p = {wrong:.2g}, corrected)."
+        reason = f"The data exclude that it is so (p = {wrong:.2g} against it, corrected)."
     else:
-        tested = (("otherwise", right), ("so", wrong))
-        shown = ", ".join(f"p = {p:.2g} that it is {how}" for how, p in tested if p is not None)
+        tested = (("for the claim", right), ("against it", wrong))
+        shown = ", ".join(f"p = {p:.2g} {how}" for how, p in tested if p is not None)
         reason = f"The data exclude neither ({shown}; corrected)."
     effect = case.effect
     low, high = effect.interval() if effect is not None else (None, None)
