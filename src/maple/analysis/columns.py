@@ -223,3 +223,20 @@ ESTIMATES: Columns = (
     Column("delta_high", _FLOAT, "upper end"),
     Column("delta_items", _INT, "items that both answered"),
 )
+
+TRANSFER: Columns = (
+    Column("base_name", _TEXT, "base model, as the study names it"),
+    Column("source", _TEXT, "training source"),
+    Column("mixture", _TEXT, "of its languages, by name; null where the study describes none"),
+    Column("language", _TEXT, "key of the language asked in"),
+    Column("trained_on", _BOOL, "it is among the languages trained on"),
+    Column("same_family", _BOOL, "of a family trained on; null where its own is unknown"),
+    Column("same_script", _BOOL, "in a script trained on"),
+    Column("word_fertility", _FLOAT, "tokens a word by those of English, mean over tasks"),
+    Column("byte_fertility", _FLOAT, "tokens a byte by those of English, mean over tasks"),
+    Column("gain", _FLOAT, "over the untuned base, mean over adapters, points of 100"),
+    Column("low", _FLOAT, "lower end of its 95 % interval over items; null below two clusters"),
+    Column("high", _FLOAT, "upper end"),
+    Column("adapters", _INT, "adapters in the mean, each precision while answering counted"),
+    Column("cells", _INT, "cell means in it"),
+)

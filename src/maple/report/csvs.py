@@ -83,6 +83,7 @@ def frames(gathered: Gathered) -> dict[str, pl.DataFrame]:
         "answers": gathered.answers,
         "choices": gathered.choices,
         "prompts": gathered.prompts,
+        "transfer": gathered.transfer,
         "cost": pl.concat([of_training, of_cells], how="diagonal"),
         "failures": pl.concat(failed, how="diagonal").filter(pl.col("status") == "failed"),
     }

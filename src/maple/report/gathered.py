@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maple.analysis import frames, rates
+from maple.analysis import frames, rates, transfer_table
 from maple.analysis.blocks import blocks
 from maple.analysis.findings import Finding
 from maple.analysis.observed import Observed
@@ -91,6 +91,7 @@ class Gathered:
     answers: pl.DataFrame
     choices: pl.DataFrame
     prompts: pl.DataFrame
+    transfer: pl.DataFrame
     statuses: dict[str, str]
     unscored: frozenset[tuple[str, str]]
     answered: frozenset[str]
@@ -120,6 +121,8 @@ def gather(store: Store) -> Gathered:
     plan = plan_of(store)
     store = Snapshot(store.root)
     found = results(plan, blocks(store, plan))
+    observed = Observed(plan, found)
+    prompts = rates.prompts(store, plan)
     records = _records(store, plan)
     statuses = {record.id: record.status for record in records}
     cells = frames.cells(store, plan)
@@ -141,9 +144,10 @@ def gather(store: Store) -> Gathered:
         validation=frames.validation(store, plan),
         answers=rates.answers(store, plan),
         choices=rates.choices(store, plan),
-        prompts=rates.prompts(store, plan),
+        prompts=prompts,
+        transfer=transfer_table.table(transfer_table.rows(observed, prompts)),
         results=found,
-        findings=findings(Observed(plan, found)),
+        findings=findings(observed),
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=tables_of(plan),
         told=differing(plan.train.values()),
