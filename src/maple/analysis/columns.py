@@ -35,7 +35,7 @@ def frame(columns: Columns, rows: Sequence[Mapping[str, object]]) -> pl.DataFram
 
 _TEXT, _INT, _FLOAT, _BOOL = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 
-_ADAPTER: Columns = (
+ADAPTER: Columns = (
     Column("base_name", _TEXT, "base model, as the study names it"),
     Column("method", _TEXT, '"none" for the untuned base, else the method'),
     Column("source", _TEXT, "training source; null for the untuned base"),
@@ -48,6 +48,7 @@ _ADAPTER: Columns = (
     Column("seed", _INT, "training seed"),
     Column("train_template", _TEXT, "training template of the rows; null where not trained here"),
 )
+"""What makes an adapter."""
 
 _COST: Columns = (
     Column("seconds", _FLOAT, "wall time of the work itself, seconds"),
@@ -67,7 +68,7 @@ CELLS: Columns = (
     Column("eval_id", _TEXT, "eval cell"),
     Column("train_id", _TEXT, "train cell whose adapter answers, or the untuned base's"),
     Column("score_id", _TEXT, "score cell"),
-    *_ADAPTER,
+    *ADAPTER,
     Column("eval_bits", _INT, "precision of the base while answering, bits"),
     Column("engine", _TEXT, "what ran the model"),
     Column("compute_dtype", _TEXT, "data type of activations"),
@@ -147,7 +148,7 @@ PROMPTS: Columns = (
 
 TRAINING: Columns = (
     Column("train_id", _TEXT, "train cell"),
-    *_ADAPTER,
+    *ADAPTER,
     *_STATE,
     Column("steps", _INT, "optimiser steps"),
     Column("best_step", _INT, "steps after which the weights were kept; null if not stopped by"),
@@ -187,7 +188,7 @@ TRAINING_DATA: Columns = (
 
 HELD_OUT: Columns = (
     Column("train_id", _TEXT, "train cell"),
-    *_ADAPTER,
+    *ADAPTER,
     Column("language", _TEXT, "key of the language of the held-out rows"),
     Column("trained_on", _BOOL, "whether it is among the languages trained on"),
     Column("forgetting", _BOOL, "English that was not trained on: what the model loses of it"),
@@ -239,4 +240,28 @@ TRANSFER: Columns = (
     Column("high", _FLOAT, "upper end"),
     Column("adapters", _INT, "adapters in the mean, each precision while answering counted"),
     Column("cells", _INT, "cell means in it"),
+)
+
+GAINS: Columns = (
+    Column("train_id", _TEXT, "train cell"),
+    *ADAPTER,
+    Column("eval_bits", _INT, "precision of the base while answering, bits"),
+    Column("gain", _FLOAT, "over the untuned base, mean over settings, points of 100"),
+    Column("low", _FLOAT, "lower end of its 95 % interval over items; null below two clusters"),
+    Column("high", _FLOAT, "upper end"),
+    Column("cells", _INT, "cell means in it"),
+    Column("train_seconds", _FLOAT, "wall time of the training, seconds; null if unknown"),
+    Column("train_peak_bytes", _INT, "peak memory of the training, bytes; null if unknown"),
+    Column("train_joules", _FLOAT, "energy of the training; null if unknown"),
+    Column("adapter_bytes", _INT, "size of the adapter's weights, bytes; null if unknown"),
+    Column("eval_seconds", _FLOAT, "wall time of answering 1,000 items, seconds"),
+    Column("eval_peak_bytes", _INT, "highest peak memory of answering, bytes"),
+    Column("eval_joules", _FLOAT, "energy of answering 1,000 items; null if unknown"),
+    Column("seconds_per_point", _FLOAT, "train_seconds / gain; null unless low is above 0"),
+    Column("peak_bytes_per_point", _FLOAT, "train_peak_bytes / gain, likewise"),
+    Column("adapter_bytes_per_point", _FLOAT, "adapter_bytes / gain, likewise"),
+    Column("joules_per_point", _FLOAT, "train_joules / gain, likewise"),
+    Column("front_seconds", _BOOL, "no adapter of the base gains as much in less training time"),
+    Column("front_memory", _BOOL, "likewise for the peak memory of training"),
+    Column("front_size", _BOOL, "likewise for the size of the adapter"),
 )

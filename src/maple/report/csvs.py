@@ -84,6 +84,7 @@ def frames(gathered: Gathered) -> dict[str, pl.DataFrame]:
         "choices": gathered.choices,
         "prompts": gathered.prompts,
         "transfer": gathered.transfer,
+        "gains": gathered.gains,
         "cost": pl.concat([of_training, of_cells], how="diagonal"),
         "failures": pl.concat(failed, how="diagonal").filter(pl.col("status") == "failed"),
     }

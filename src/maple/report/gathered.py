@@ -12,6 +12,7 @@ import polars as pl
 from maple.analysis import frames, rates, transfer_table
 from maple.analysis.blocks import blocks
 from maple.analysis.findings import Finding
+from maple.analysis.gains import gains
 from maple.analysis.observed import Observed
 from maple.analysis.questions import findings
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
@@ -92,6 +93,7 @@ class Gathered:
     choices: pl.DataFrame
     prompts: pl.DataFrame
     transfer: pl.DataFrame
+    gains: pl.DataFrame
     statuses: dict[str, str]
     unscored: frozenset[tuple[str, str]]
     answered: frozenset[str]
@@ -123,6 +125,7 @@ def gather(store: Store) -> Gathered:
     found = results(plan, blocks(store, plan))
     observed = Observed(plan, found)
     prompts = rates.prompts(store, plan)
+    training = frames.training(store, plan)
     records = _records(store, plan)
     statuses = {record.id: record.status for record in records}
     cells = frames.cells(store, plan)
@@ -137,7 +140,7 @@ def gather(store: Store) -> Gathered:
             if isinstance(record.cell, ScoreCell)
         ),
         answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
-        training=frames.training(store, plan),
+        training=training,
         training_data=frames.training_data(store, plan),
         held_out=frames.held_out(store, plan),
         curves=frames.curves(store, plan),
@@ -146,6 +149,7 @@ def gather(store: Store) -> Gathered:
         choices=rates.choices(store, plan),
         prompts=prompts,
         transfer=transfer_table.table(transfer_table.rows(observed, prompts)),
+        gains=gains(observed, training, cells),
         results=found,
         findings=findings(observed),
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},

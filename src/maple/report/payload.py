@@ -14,7 +14,7 @@ from typing import Any
 from maple.analysis.estimates import Estimate
 from maple.analysis.results import Macro
 from maple.languages import language
-from maple.report import curves, labels, ledger, rates, samples, specs, training
+from maple.report import curves, gains, labels, ledger, rates, samples, specs, training
 from maple.report.gathered import Gathered, Line, Table
 from maple.report.ledger import Grid
 from maple.report.selection import Spread, correlation
@@ -199,6 +199,7 @@ def _grids(
         "data": ledger.training_data(gathered),
         "held": training.held_out(gathered),
         "cost": ledger.cost(gathered),
+        "gains": gains.gains(gathered),
         "prompts": rates.fertility(gathered),
         "endings": rates.endings(gathered),
         "rates": rates.rates(gathered),
