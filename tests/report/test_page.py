@@ -185,7 +185,7 @@ def test_a_report_without_items_has_no_text_of_them(fake: Fake, tmp_path: Path) 
     files = [
         path for path in tmp_path.rglob("*") if path.suffix in {".html", ".csv", ".tex", ".md"}
     ]
-    assert len(files) == 18
+    assert len(files) == 19
     for path in files:
         text = re.sub(
             r'<script type="module">.*?</script>', "", path.read_text("utf-8"), flags=re.DOTALL

@@ -265,3 +265,19 @@ GAINS: Columns = (
     Column("front_memory", _BOOL, "likewise for the peak memory of training"),
     Column("front_size", _BOOL, "likewise for the size of the adapter"),
 )
+
+VARIANCE: Columns = (
+    Column("task", _TEXT, "benchmark"),
+    Column("dataset", _TEXT, '"release", or the small set "mini"'),
+    Column("metric", _TEXT, "the task's primary metric"),
+    Column("factor", _TEXT, '"training seed", "exemplar seed" or "prompt"'),
+    Column("groups", _INT, "groups of macro means that are alike in all else"),
+    Column("levels", _INT, "distinct levels of the factor in them"),
+    Column("observed", _FLOAT, "standard deviation between levels, pooled, points of 100"),
+    Column("items", _FLOAT, "what items explain of it, points of 100"),
+    Column("component", _FLOAT, "the rest: standard deviation apart from items, points of 100"),
+    Column("low", _FLOAT, "lower end of its approximate 95 % interval"),
+    Column("high", _FLOAT, "upper end"),
+    Column("freedom", _INT, "degrees of freedom that the interval assumes"),
+    Column("item_error", _FLOAT, "standard error of one mean from items alone, points of 100"),
+)

@@ -85,6 +85,7 @@ def frames(gathered: Gathered) -> dict[str, pl.DataFrame]:
         "prompts": gathered.prompts,
         "transfer": gathered.transfer,
         "gains": gathered.gains,
+        "variance": gathered.variance,
         "cost": pl.concat([of_training, of_cells], how="diagonal"),
         "failures": pl.concat(failed, how="diagonal").filter(pl.col("status") == "failed"),
     }

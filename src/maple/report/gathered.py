@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maple.analysis import frames, rates, transfer_table
+from maple.analysis import frames, rates, spread, transfer_table
 from maple.analysis.blocks import blocks
 from maple.analysis.findings import Finding
 from maple.analysis.gains import gains
@@ -94,6 +94,7 @@ class Gathered:
     prompts: pl.DataFrame
     transfer: pl.DataFrame
     gains: pl.DataFrame
+    variance: pl.DataFrame
     statuses: dict[str, str]
     unscored: frozenset[tuple[str, str]]
     answered: frozenset[str]
@@ -150,6 +151,7 @@ def gather(store: Store) -> Gathered:
         prompts=prompts,
         transfer=transfer_table.table(transfer_table.rows(observed, prompts)),
         gains=gains(observed, training, cells),
+        variance=spread.table(plan, found),
         results=found,
         findings=findings(observed),
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},

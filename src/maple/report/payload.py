@@ -14,7 +14,7 @@ from typing import Any
 from maple.analysis.estimates import Estimate
 from maple.analysis.results import Macro
 from maple.languages import language
-from maple.report import curves, gains, labels, ledger, rates, samples, specs, training
+from maple.report import curves, gains, labels, ledger, rates, samples, specs, training, variance
 from maple.report.gathered import Gathered, Line, Table
 from maple.report.ledger import Grid
 from maple.report.selection import Spread, correlation
@@ -200,6 +200,7 @@ def _grids(
         "held": training.held_out(gathered),
         "cost": ledger.cost(gathered),
         "gains": gains.gains(gathered),
+        "variance": variance.variance(gathered),
         "prompts": rates.fertility(gathered),
         "endings": rates.endings(gathered),
         "rates": rates.rates(gathered),
