@@ -100,7 +100,7 @@ def test_the_table_shows_the_stored_means(browser: WebDriver, gathered: Gathered
         expected = [labels.points(macro.score.value), labels.interval(macro.score)]
         if macro.delta is not None:
             expected += [labels.signed(macro.delta.value), labels.interval(macro.delta, sign=True)]
-            expected += [labels.direction(macro.delta)]
+            expected += [labels.mark(macro.delta, macro.adjusted)]
         expected += [] if macro.complete else ["2 of 3 languages"]
         assert shown[line.label][0] == " ".join(part for part in expected if part)
 

@@ -223,6 +223,8 @@ ESTIMATES: Columns = (
     Column("delta_low", _FLOAT, "lower end of its 95 % interval; null below two clusters"),
     Column("delta_high", _FLOAT, "upper end"),
     Column("delta_items", _INT, "items that both answered"),
+    Column("p", _FLOAT, "two-sided p-value of the delta by sign flips; null below two clusters"),
+    Column("adjusted", _FLOAT, "p by Benjamini-Hochberg over the deltas of its setting"),
 )
 
 TRANSFER: Columns = (
