@@ -18,6 +18,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from maple.analysis.effects import MARGIN, Effect, Variance, average, design, items
 from maple.analysis.estimates import LEVEL, Floats
@@ -32,13 +33,18 @@ from maple.analysis.observed import (
     Unit,
     arm,
 )
+from maple.analysis.plateau import bend
 from maple.analysis.published import SOURCE, Published, published
 from maple.analysis.significance import adjusted
 from maple.analysis.slopes import BITS, RANK, Slopes, slopes
+from maple.analysis.transfer import FAMILY, MEANINGS, transfer
 from maple.languages import language
 from maple.records import TrainCell
 
 POINTS, DOUBLING = "points", "points a doubling"
+
+_PAPERS_LAST = 128
+"""The highest rank of the paper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +79,23 @@ class _Beside(NamedTuple):
     seed: int | None
 
 
-def findings(observed: Observed) -> tuple[Finding, ...]:
+def findings(
+    observed: Observed,
+    prompts: pl.DataFrame | None = None,
+    held_out: pl.DataFrame | None = None,
+) -> tuple[Finding, ...]:
     """Every hypothesis with its verdict, H1 first, then what the paper left open.
 
     None where no adapter has answered anything.
+
+    Args:
+        observed: a study.
+        prompts: `rates.prompts`, for the tokens that languages take.
+        held_out: `frames.held_out`, to stand beside the gains of high ranks.
     """
     if not observed.all:
         return ()
-    cases = tuple(_Questions(observed).cases())
+    cases = tuple(_Questions(observed, prompts, held_out).cases())
     p_values = [p for case in cases for p in (case.right, case.wrong) if p is not None]
     corrected = iter(adjusted(p_values, "holm"))
     found = []
@@ -97,15 +112,14 @@ def _decided(case: _Case, right: float | None, wrong: float | None) -> Finding:
         reason = f"Not decided: {case.missing}."
     elif right is not None and right < 1 - LEVEL:
         verdict = "supported"
-        reason = f"The data exclude that it is otherwise (p = {right:.2g}, corrected)."
+        reason = f"The data exclude that it is otherwise (p = {right:.2g} for it, corrected)."
     elif wrong is not None and wrong < 1 - LEVEL:
         verdict = "contradicted"
-        reason = f"The data exclude that it is so (p = {wrong:.2g}, corrected)."
+        reason = f"The data exclude that it is so (p = {wrong:.2g} against it, corrected)."
     else:
-        shown = ", ".join(
-            f"p {name} it = {p:.2g}" for name, p in (("for", right), ("against", wrong)) if p
-        )
-        reason = f"The data exclude neither ({shown}, corrected)."
+        tested = (("for the claim", right), ("against it", wrong))
+        shown = ", ".join(f"p = {p:.2g} {how}" for how, p in tested if p is not None)
+        reason = f"The data exclude neither ({shown}; corrected)."
     effect = case.effect
     low, high = effect.interval() if effect is not None else (None, None)
     return Finding(
@@ -131,8 +145,12 @@ def part(label: str, effect: Effect, unit: str = POINTS) -> Part:
 class _Questions:
     """All questions to one study."""
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(
+        self, observed: Observed, prompts: pl.DataFrame | None, held_out: pl.DataFrame | None
+    ) -> None:
         self.observed = observed
+        self.prompts = prompts
+        self.held_out = held_out
         self.ranked = [one for one in observed.all if one.cell.r and one.as_trained]
         low_precision = {
             base.name for base in observed.plan.bases if base.source_precision is not None
@@ -157,6 +175,8 @@ class _Questions:
         yield self._h11()
         yield from self._equivalences()
         yield self._families()
+        yield self._plateau()
+        yield self._transfer()
 
     def _slopes(
         self,
@@ -602,7 +622,7 @@ class _Questions:
             "Tuned Mistral-7B passes GPT-4 on MLQA and XQuAD.",
             "mean F1 of the tuned adapters minus GPT-4's published one, over shared languages; "
             "both tasks must",
-            note=f"Published: {SOURCE}",
+            note=SOURCE,
         )
         wanted = [
             one
@@ -820,6 +840,79 @@ class _Questions:
             right=min(adjusted([one.differs() for one in pairs], "holm")),
             parts=tuple(sorted(parts, key=lambda one: (one.label[:4], -(one.value or 0.0)))),
             note="Families of one language stand on that language alone.",
+        )
+
+    def _plateau(self) -> _Case:
+        case = _Case(
+            "plateau",
+            f"Beyond r = {_PAPERS_LAST} gains in low-resource languages level off or reverse.",
+            "slope over r behind the bend of a line with one bend, low-resource languages",
+            DOUBLING,
+        )
+        means = self.observed.gains_of_adapters(lambda one: one.group == LOW and bool(one.cell.r))
+        if means is None:
+            return dataclasses.replace(case, missing="no low-resource language was asked")
+        losses = tuple(self._held_out_losses(means))
+        found = bend(means)
+        if isinstance(found, str):
+            return dataclasses.replace(case, missing=found, parts=losses)
+        parts = (
+            part(f"before r = {found.at}", found.before, DOUBLING),
+            part(f"behind r = {found.at}", found.after, DOUBLING),
+            *losses,
+        )
+        note = f"The bend is at r = {found.at}, between {found.low} and {found.high} in 95 %."
+        if found.ranks[-1] <= _PAPERS_LAST:
+            missing = f"no adapter has a rank beyond {_PAPERS_LAST}"
+            return dataclasses.replace(
+                case, effect=found.after, missing=missing, parts=parts, note=note
+            )
+        margin = float(MARGIN / np.log2(found.ranks[-1] / found.at))
+        return dataclasses.replace(
+            case,
+            effect=found.after,
+            right=min(1.0, 2 * found.after.below(margin)),
+            wrong=min(1.0, 2 * found.after.above()),
+            parts=parts,
+            note=f"{note} Levelling off: less than {margin:.2g} points a doubling, {MARGIN:g} "
+            "point over the ranks behind the bend.",
+        )
+
+    def _held_out_losses(self, means: Means) -> Iterator[Part]:
+        """Held-out loss in the languages trained on, by rank, beside what they gained."""
+        if self.held_out is None or self.held_out.is_empty():
+            return
+        names = [name for name, _ in means.adapters]
+        own = self.held_out.filter(pl.col("train_id").is_in(names) & pl.col("trained_on"))
+        each = own.group_by("r").agg(pl.col("after").mean()).sort("r")
+        for r, loss in each.iter_rows():
+            yield Part(f"held-out loss, r = {r}", loss, None, None, None, "nats a labelled token")
+
+    def _transfer(self) -> _Case:
+        case = _Case(
+            "transfer",
+            "Languages that were not trained on gain more where their family was.",
+            "gain of languages whose family was trained on minus that of others that were not, "
+            "script and tokens alike",
+        )
+        found = transfer(self.observed, self.prompts)
+        if isinstance(found, str):
+            return dataclasses.replace(case, missing=found)
+        parts = tuple(part(MEANINGS[name], effect) for name, effect in found.effects.items())
+        note = f"{found.adapters} adapters, {found.languages} languages without English."
+        if found.without_tokens:
+            note += f" {found.without_tokens} left out: their tokens are not known beside English."
+        if FAMILY not in found.effects:
+            missing = "no language asked has a family that was trained on without itself"
+            return dataclasses.replace(case, missing=missing, parts=parts, note=note)
+        effect = found.effects[FAMILY]
+        return dataclasses.replace(
+            case,
+            effect=effect,
+            right=min(1.0, 2 * effect.above()),
+            wrong=min(1.0, 2 * effect.below(MARGIN)),
+            parts=parts,
+            note=f"{note} Counts as wrong below {MARGIN:g} point.",
         )
 
 

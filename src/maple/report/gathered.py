@@ -125,11 +125,11 @@ def gather(store: Store) -> Gathered:
     store = Snapshot(store.root)
     found = results(plan, blocks(store, plan))
     observed = Observed(plan, found)
-    prompts = rates.prompts(store, plan)
     training = frames.training(store, plan)
     records = _records(store, plan)
     statuses = {record.id: record.status for record in records}
     cells = frames.cells(store, plan)
+    prompts, held_out = rates.prompts(store, plan), frames.held_out(store, plan)
     return Gathered(
         store=store,
         plan=plan,
@@ -143,7 +143,7 @@ def gather(store: Store) -> Gathered:
         answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
         training=training,
         training_data=frames.training_data(store, plan),
-        held_out=frames.held_out(store, plan),
+        held_out=held_out,
         curves=frames.curves(store, plan),
         validation=frames.validation(store, plan),
         answers=rates.answers(store, plan),
@@ -153,7 +153,7 @@ def gather(store: Store) -> Gathered:
         gains=gains(observed, training, cells),
         variance=spread.table(plan, found),
         results=found,
-        findings=findings(observed),
+        findings=findings(observed, prompts, held_out),
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=tables_of(plan),
         told=differing(plan.train.values()),

@@ -137,6 +137,12 @@ def signed(value: float) -> str:
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", MINUS)
 
 
+def signed_two(value: float) -> str:
+    """A number with its sign and two decimals; 0.00 has none."""
+    rounded = round(value, 2) + 0.0
+    return "0.00" if rounded == 0 else f"{rounded:+.2f}".replace("-", MINUS)
+
+
 def nats(value: float | None) -> str:
     """A loss, three decimals; a dash if unknown."""
     return "–" if value is None else f"{value:.3f}"
