@@ -5,13 +5,14 @@ Letters in shapes: m observations, a adapters, b resamples.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from maple.analysis.effects import design
-from maple.analysis.estimates import Floats, Replicates
+from maple.analysis.estimates import Floats, Replicates, intervals
 from maple.analysis.results import Results, Setting, settings_of, untuned
 from maple.languages import ENGLISH, Language, language
 from maple.records import TrainCell
@@ -25,6 +26,9 @@ Adapter = tuple[str, int]
 
 Unit = tuple[Setting, str]
 """One subset under one setting."""
+
+Span = tuple[float | None, float | None]
+"""Ends of an interval; None below two clusters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,34 +206,76 @@ class Observed:
             found[key] = float(values.mean()), replicates.mean(axis=0)
         return found
 
+    def weighted_gain(
+        self, observations: Sequence[Observation], weights: Floats
+    ) -> tuple[float, Replicates]:
+        """A weighted sum of their gains, in points, and its resamples, [b].
+
+        Args:
+            weights: [m].
+        """
+        own = [one.row for one in observations]
+        base = [one.base for one in observations if one.base is not None]
+        values, replicates = self.panel.values, self.panel.replicates
+        scaled = (100 * weights).astype(np.float32)
+        drawn = scaled @ replicates[own] - scaled @ replicates[base]
+        return float(100 * (weights @ (values[own] - values[base]))), drawn
+
     def _by_adapter(self, observations: Sequence[Observation]) -> Means | None:
-        of_adapter: dict[Adapter, list[Observation]] = {}
-        for one in observations:
-            of_adapter.setdefault(one.adapter, []).append(one)
-        if not of_adapter:
+        whole, left_out = complete(observations)
+        if not whole:
             return None
-        most = max(len(found) for found in of_adapter.values())
-        whole = {name: found for name, found in of_adapter.items() if len(found) == most}
-        values, replicates = [], []
-        for found in whole.values():
-            gained, resampled = self.gains(found)
-            shares = _shares(found)
-            values.append(float(shares @ gained))
-            replicates.append(shares.astype(np.float32) @ resampled)
+        gained = [self.weighted_gain(found, shares(found)) for found in whole.values()]
         return Means(
             tuple(whole),
             tuple(found[0].cell for found in whole.values()),
-            np.array(values),
-            np.stack(replicates),
+            np.array([value for value, _ in gained]),
+            np.stack([drawn for _, drawn in gained]),
             self.groups(one for found in whole.values() for one in found),
-            most,
-            len(of_adapter) - len(whole),
+            len(next(iter(whole.values()))),
+            left_out,
         )
 
 
-def _shares(observations: Sequence[Observation]) -> Floats:
+def complete(observations: Iterable[Observation]) -> tuple[dict[Adapter, list[Observation]], int]:
+    """The adapters that have the same units, as many as possible, and how many lack some.
+
+    Means over other units do not compare. Of several sets of equally many units, the one that
+    most adapters have is taken.
+    """
+    of_adapter: dict[Adapter, list[Observation]] = {}
+    for one in observations:
+        of_adapter.setdefault(one.adapter, []).append(one)
+    sets = {name: frozenset(one.unit for one in found) for name, found in of_adapter.items()}
+    counted = Counter(sets.values())
+    if not counted:
+        return {}, 0
+    most = max(counted, key=lambda units: (len(units), counted[units]))
+    whole = {name: found for name, found in of_adapter.items() if sets[name] == most}
+    return whole, len(of_adapter) - len(whole)
+
+
+def shares(observations: Sequence[Observation]) -> Floats:
     """Weights that make every setting count the same, and every language within it."""
     sizes: dict[Setting, int] = {}
     for one in observations:
         sizes[one.unit[0]] = sizes.get(one.unit[0], 0) + 1
     return np.array([1 / sizes[one.unit[0]] / len(sizes) for one in observations])
+
+
+def ends(values: Floats, replicates: Replicates, groups: Floats) -> list[Span]:
+    """Intervals of differences in points, as `estimates.intervals` has them.
+
+    Args:
+        values: [k].
+        replicates: [k, b].
+        groups: effective numbers of clusters, [k].
+    """
+    found: list[Span] = [(None, None)] * len(values)
+    told = np.flatnonzero(groups > 1)
+    if len(told):
+        # What never varies has the interval of a share, which is of units of 1.
+        low, high = intervals(values[told] / 100, replicates[told] / 100, groups[told])
+        for place, at in enumerate(told):
+            found[at] = float(100 * low[place]), float(100 * high[place])
+    return found

@@ -13,6 +13,8 @@ from maple.study.setups import translation
 
 MINUS = "\N{MINUS SIGN}"
 UP, DOWN = "▲", "▼"
+ERROR_RATE = 0.05
+"""Below this a corrected p-value counts."""
 _STEPS = ("learning_rate", "options")
 """Fields that are told of every table's methods, and in a label where they tell cells apart."""
 
@@ -167,6 +169,17 @@ def direction(estimate: Estimate) -> str:
     if estimate.high is not None and estimate.high < 0:
         return DOWN
     return ""
+
+
+def mark(estimate: Estimate | None, adjusted: float | None) -> str:
+    """`direction`, doubled where the p-value is below 0.05 after correction, too."""
+    sign = "" if estimate is None else direction(estimate)
+    return 2 * sign if sure(adjusted) else sign
+
+
+def sure(adjusted: float | None) -> bool:
+    """Whether a corrected p-value counts."""
+    return adjusted is not None and adjusted < ERROR_RATE
 
 
 def seconds(value: float | None) -> str:
