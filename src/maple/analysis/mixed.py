@@ -119,7 +119,7 @@ def fit(
     """
     model = _Model(observations, fixed, terms, strata)
     if model.free <= 0:
-        raise ValueError(f"{len(observations)} observations leave none to spare")
+        raise ValueError(f"too few cell means to tell chance by: {len(observations)}")
     scales = model.least(np.ones(len(terms)))
     gone = scales < _NEARLY_0
     if gone.any():

@@ -6,8 +6,9 @@ Letters in shapes: m observations, a adapters, b resamples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ Unit = tuple[Setting, str]
 Span = tuple[float | None, float | None]
 """Ends of an interval; None below two clusters."""
 
+_Name = TypeVar("_Name", bound=Hashable)
+_Member = TypeVar("_Member")
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
@@ -49,8 +53,13 @@ class Observation:
 
     @property
     def group(self) -> str | None:
-        """LOW, HIGH or IN_ENGLISH; None where the resource class is unknown."""
+        """LOW, HIGH or IN_ENGLISH; None where `group_of` knows none."""
         return group_of(self.language)
+
+    @property
+    def natural(self) -> bool:
+        """Whether people speak the language: neither derived from one nor translated by machine."""
+        return "-x-" not in self.language.key
 
     @property
     def as_trained(self) -> bool:
@@ -106,10 +115,14 @@ class Means:
 
 
 def group_of(spoken: Language) -> str | None:
-    """The group that a language counts to; None where its resource class is unknown."""
+    """The group that a language counts to.
+
+    None where its resource class is unknown, and for derived languages: how much is written in
+    English says nothing about English turned round.
+    """
     if spoken.key == ENGLISH:
         return IN_ENGLISH
-    if spoken.resource_class is None:
+    if spoken.resource_class is None or "-x-" in spoken.key:
         return None
     return LOW if spoken.resource_class <= 3 else HIGH
 
@@ -124,11 +137,30 @@ def arm(cell: TrainCell) -> tuple[object, ...]:
         cell.method,
         cell.learning_rate,
         cell.options,
+        cell.transform,
     )
+
+
+def whole(
+    found: Mapping[_Name, Sequence[_Member]], unit: Callable[[_Member], Unit]
+) -> dict[_Name, Sequence[_Member]]:
+    """Those that have the most units, and the same ones: means over others do not compare.
+
+    Of several sets of as many units the most frequent one counts.
+    """
+    units = {name: frozenset(map(unit, members)) for name, members in found.items()}
+    times = Counter(units.values())
+    most = max(times, key=lambda one: (len(one), times[one]))
+    return {name: found[name] for name, own in units.items() if own == most}
 
 
 class Observed:
     """A study's observations, its untuned bases left out.
+
+    An adapter that answers in several precisions counts once, in the one that it was trained in, or
+    else in the most bits: its luck is one, however often it is looked at. Cells of a single cluster
+    are left out, since nothing tells how far they can be trusted, and so are those that have
+    answered fewer items than others of their subset: means over other items do not compare.
 
     Args:
         plan: the study.
@@ -139,8 +171,11 @@ class Observed:
         self.plan = plan
         self.panel = results.panel
         bases = untuned(plan)
-        rows = self.panel.rows
-        found = []
+        rows = {key: row for key, row in self.panel.rows.items() if self.panel.groups[row] > 1}
+        precisions = _precisions(plan)
+        answered = {key: one.score.n for key, one in results.cells.items()}
+        most: dict[Unit, int] = {}
+        found, sizes = [], []
         for score_id, score in plan.scores.items():
             asked = plan.evals[score.eval_id]
             cell = plan.train[asked.train_id]
@@ -148,17 +183,25 @@ class Observed:
             primary = plan.primary_metrics.get(asked.task) == score.metric
             if cell.method == "none" or not primary or key not in rows:
                 continue
+            if asked.eval_bits != precisions[asked.train_id]:
+                continue
             spoken = language(plan.languages[f"{asked.task}/{asked.subset}"])
-            base = rows.get((bases.get(score.eval_id, ""), score.metric))
+            of_base = bases.get(score.eval_id, ""), score.metric
+            same = of_base in rows and answered[of_base] == answered[key]
+            base = rows[of_base] if same else None
             # A prompt of several names is one prompt.
             setting = settings_of(plan, score_id)[0]
             adapter = asked.train_id, asked.eval_bits
             unit = setting, asked.subset
             found.append(Observation(unit, spoken, adapter, cell, rows[key], base))
-        self.all = tuple(found)
+            sizes.append(answered[key])
+            most[unit] = max(answered[key], most.get(unit, 0))
+        self.all = tuple(
+            one for one, size in zip(found, sizes, strict=True) if size == most[one.unit]
+        )
 
     def compared(self) -> list[Observation]:
-        """Those whose untuned base was asked, too."""
+        """Those whose untuned base has answered the same items."""
         return [one for one in self.all if one.base is not None]
 
     def points(self, observations: Sequence[Observation]) -> tuple[Floats, Replicates]:
@@ -222,17 +265,17 @@ class Observed:
         return float(100 * (weights @ (values[own] - values[base]))), drawn
 
     def _by_adapter(self, observations: Sequence[Observation]) -> Means | None:
-        whole, left_out = complete(observations)
-        if not whole:
+        kept, left_out = complete(observations)
+        if not kept:
             return None
-        gained = [self.weighted_gain(found, shares(found)) for found in whole.values()]
+        gained = [self.weighted_gain(found, shares(found)) for found in kept.values()]
         return Means(
-            tuple(whole),
-            tuple(found[0].cell for found in whole.values()),
+            tuple(kept),
+            tuple(found[0].cell for found in kept.values()),
             np.array([value for value, _ in gained]),
             np.stack([drawn for _, drawn in gained]),
-            self.groups(one for found in whole.values() for one in found),
-            len(next(iter(whole.values()))),
+            self.groups(one for found in kept.values() for one in found),
+            len(next(iter(kept.values()))),
             left_out,
         )
 
@@ -246,13 +289,10 @@ def complete(observations: Iterable[Observation]) -> tuple[dict[Adapter, list[Ob
     of_adapter: dict[Adapter, list[Observation]] = {}
     for one in observations:
         of_adapter.setdefault(one.adapter, []).append(one)
-    sets = {name: frozenset(one.unit for one in found) for name, found in of_adapter.items()}
-    counted = Counter(sets.values())
-    if not counted:
+    if not of_adapter:
         return {}, 0
-    most = max(counted, key=lambda units: (len(units), counted[units]))
-    whole = {name: found for name, found in of_adapter.items() if sets[name] == most}
-    return whole, len(of_adapter) - len(whole)
+    kept = whole(of_adapter, lambda one: one.unit)
+    return {name: list(found) for name, found in kept.items()}, len(of_adapter) - len(kept)
 
 
 def shares(observations: Sequence[Observation]) -> Floats:
@@ -279,3 +319,15 @@ def ends(values: Floats, replicates: Replicates, groups: Floats) -> list[Span]:
         for place, at in enumerate(told):
             found[at] = float(100 * low[place]), float(100 * high[place])
     return found
+
+
+def _precisions(plan: PlanFile) -> dict[str, int]:
+    """The precision that each train cell counts in."""
+    asked: dict[str, set[int]] = {}
+    for one in plan.evals.values():
+        asked.setdefault(one.train_id, set()).add(one.eval_bits)
+    trained = {name: plan.train[name].train_bits for name in asked}
+    return {
+        name: own if (own := trained[name]) is not None and own in bits else max(bits)
+        for name, bits in asked.items()
+    }

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +27,13 @@ from maple.analysis.observed import (
     HIGH,
     IN_ENGLISH,
     LOW,
+    Adapter,
     Means,
     Observation,
     Observed,
     Unit,
     arm,
+    whole,
 )
 from maple.analysis.plateau import bend
 from maple.analysis.published import SOURCE, Published, published
@@ -45,6 +47,9 @@ POINTS, DOUBLING = "points", "points a doubling"
 
 _PAPERS_LAST = 128
 """The highest rank of the paper."""
+
+# Tails are not known better than this.
+_LEAST_P = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def findings(
 ) -> tuple[Finding, ...]:
     """Every hypothesis with its verdict, H1 first, then what the paper left open.
 
-    None where no adapter has answered anything.
+    Nothing where no adapter has answered anything.
 
     Args:
         observed: a study.
@@ -112,13 +117,13 @@ def _decided(case: _Case, right: float | None, wrong: float | None) -> Finding:
         reason = f"Not decided: {case.missing}."
     elif right is not None and right < 1 - LEVEL:
         verdict = "supported"
-        reason = f"The data exclude that it is otherwise (p = {right:.2g} for it, corrected)."
+        reason = f"The data exclude that it is otherwise ({_p(right)} for it, corrected)."
     elif wrong is not None and wrong < 1 - LEVEL:
         verdict = "contradicted"
-        reason = f"The data exclude that it is so (p = {wrong:.2g} against it, corrected)."
+        reason = f"The data exclude that it is so ({_p(wrong)} against it, corrected)."
     else:
         tested = (("for the claim", right), ("against it", wrong))
-        shown = ", ".join(f"p = {p:.2g} {how}" for how, p in tested if p is not None)
+        shown = ", ".join(f"{_p(p)} {how}" for how, p in tested if p is not None)
         reason = f"The data exclude neither ({shown}; corrected)."
     effect = case.effect
     low, high = effect.interval() if effect is not None else (None, None)
@@ -135,6 +140,11 @@ def _decided(case: _Case, right: float | None, wrong: float | None) -> Finding:
         parts=case.parts,
         note=case.note,
     )
+
+
+def _p(value: float) -> str:
+    """As it is written in a sentence; no p-value is 0."""
+    return f"p = {value:.2g}" if value >= _LEAST_P else f"p < {_LEAST_P:g}"
 
 
 def part(label: str, effect: Effect, unit: str = POINTS) -> Part:
@@ -161,9 +171,11 @@ class _Questions:
 
     def cases(self) -> Iterator[_Case]:
         by_class = self._slopes(self.ranked, lambda one: _not_english(one.group))
-        whole = by_class if not self.quantised else self._bits(lambda one: _not_english(one.group))
+        precise = (
+            by_class if not self.quantised else self._bits(lambda one: _not_english(one.group))
+        )
         yield self._h1(by_class)
-        yield self._h2(whole)
+        yield self._h2(precise)
         yield self._h3()
         yield self._h4()
         yield self._h5()
@@ -232,9 +244,9 @@ class _Questions:
                 if name == axis
             ),
             note=(
-                f"Counts as wrong below {_margin(found, axis):.2g} points a doubling: "
+                f"Counts as wrong below {_margin(found, axis):.2g} a doubling, which is "
                 f"{MARGIN:g} point over the whole range ({_range(found, axis)}). "
-                f"{found.adapters} adapters, {found.languages} languages."
+                f"Adapters: {found.adapters}; languages: {found.languages}."
                 f"{self._alpha() if axis == RANK else ''}"
             ),
         )
@@ -300,7 +312,10 @@ class _Questions:
         )
         means = self.observed.gains_of_adapters(lambda one: one.group == IN_ENGLISH)
         if means is None:
-            return dataclasses.replace(case, missing="no adapter has been asked in English")
+            return dataclasses.replace(
+                case,
+                missing="no adapter and its untuned base were asked the same in English",
+            )
         effect = _mean(means)
         return dataclasses.replace(
             case,
@@ -338,7 +353,8 @@ class _Questions:
             up = _one(first, place)
             down = _one(second, place)
             rights.append(min(1.0, 2 * max(up.above(), down.below())))
-            wrongs.append(min(1.0, 2 * min(up.below(MARGIN), down.above(-MARGIN))))
+            # Either part may be the wrong one.
+            wrongs.append(min(1.0, 4 * min(up.below(MARGIN), down.above(-MARGIN))))
         difference = dataclasses.replace(
             first,
             values=first.values - second.values,
@@ -355,8 +371,9 @@ class _Questions:
             wrong=min(1.0, 2 * max(wrongs)),
             parts=(part("low-resource languages", _mean(first)), part("high", _mean(second))),
             note=(
-                f"{len(kept)} of {len(both)} adapters do both, after Holm's correction over them. "
-                "High-resource languages are those of classes 4 and 5, English among them."
+                f"Adapters: {len(both)}, of which {len(kept)} do both after Holm's correction over "
+                "them. High-resource languages are those of classes 4 and 5, English among them."
+                f"{_left_out(max(low.left_out, high.left_out))}"
             ),
         )
 
@@ -386,8 +403,8 @@ class _Questions:
             wrong=min(differing),
             parts=tuple(part(label, one) for label, one in ordered),
             note=(
-                f"The effect is {largest[0]}. Of {len(compared)} contrasts {number} differ after "
-                f"Holm's correction over them. Alike means within {MARGIN:g} point."
+                f"The effect is {largest[0]}. Contrasts: {len(compared)}, of which {number} differ "
+                f"after Holm's correction over them. Alike means within {MARGIN:g} point."
             ),
         )
 
@@ -432,19 +449,18 @@ class _Questions:
                 pairs.setdefault(key[0], []).append((one, sides[1][key]))
         if not pairs:
             return None
-        most = max(len(found) for found in pairs.values())
-        whole = {key: found for key, found in pairs.items() if len(found) == most}
+        kept = whole(pairs, lambda pair: pair[0].unit)
         values, replicates, groups = [], [], []
-        for found in whole.values():
+        for found in kept.values():
             own, drawn = self.observed.points([one for one, _ in found])
             other, drawn_other = self.observed.points([one for _, one in found])
             values.append(float((own - other).mean()))
             replicates.append((drawn - drawn_other).mean(axis=0))
             groups.append(self.observed.groups(one for one, _ in found))
         factors: list[list[object]] = [
-            [float(np.log2(key.r)) if key.r else 0.0 for key in whole],
-            [float(np.log2(key.bits)) if key.bits else 0.0 for key in whole],
-            [key.arm for key in whole],
+            [float(np.log2(key.r)) if key.r else 0.0 for key in kept],
+            [float(np.log2(key.bits)) if key.bits else 0.0 for key in kept],
+            [key.arm for key in kept],
         ]
         return average(np.array(values), np.stack(replicates), min(groups), design(factors))
 
@@ -497,7 +513,10 @@ class _Questions:
             trained = one.cell.languages
             # Adapters made elsewhere do not say what they were trained on.
             return (
-                trained is not None and one.language.key not in trained and one.group != IN_ENGLISH
+                trained is not None
+                and one.language.key not in trained
+                and one.natural
+                and one.group != IN_ENGLISH
             )
 
         effect = self._over_languages(outside)
@@ -574,11 +593,10 @@ class _Questions:
         adapters: dict[tuple[str, int], list[Observation]] = {}
         for one in wanted:
             adapters.setdefault(one.adapter, []).append(one)
-        most = max(len(found) for found in adapters.values())
-        whole = [found for found in adapters.values() if len(found) == most]
-        cells = [found[0].cell for found in whole]
+        kept = list(whole(adapters, lambda one: one.unit).values())
+        cells = [found[0].cell for found in kept]
         values, replicates = [], []
-        for found in whole:
+        for found in kept:
             own, drawn = self.observed.points(found)
             values.append(own.mean())
             replicates.append(drawn.mean(axis=0))
@@ -613,7 +631,10 @@ class _Questions:
             effect=effect,
             right=min(1.0, 2 * effect.above()),
             wrong=min(1.0, 2 * effect.below()),
-            note=f"{len(bases)} bases, {len(names)} training sets: these very ones, no others.",
+            note=(
+                f"{len(bases)} bases, {len(names)} training sets: these very ones, no others."
+                f"{_left_out(len(adapters) - len(kept))}"
+            ),
         )
 
     def _h10(self) -> _Case:
@@ -676,14 +697,13 @@ class _Questions:
             adapters.setdefault(one.adapter, []).append(one)
         if not adapters:
             return None
-        most = max(len(found) for found in adapters.values())
-        whole = [found for found in adapters.values() if len(found) == most]
+        kept = list(whole(adapters, lambda one: one.unit).values())
         values, replicates = [], []
-        for found in whole:
+        for found in kept:
             own, drawn = self.observed.points(found)
             values.append(own.mean() - np.mean([best[one.language.key] for one in found]))
             replicates.append(drawn.mean(axis=0))
-        cells = [found[0].cell for found in whole]
+        cells = [found[0].cell for found in kept]
         columns = design(
             [
                 [float(np.log2(cell.r)) if cell.r else 0.0 for cell in cells],
@@ -719,32 +739,50 @@ class _Questions:
             right=min(1.0, 2 * len(effects) * min(one.above() for one in effects.values())),
             wrong=min(1.0, 2 * max(one.below(MARGIN) for one in effects.values())),
             parts=tuple(part(task, effect) for task, effect in effects.items()),
-            note="LoRA of several ranks and precisions counts as their mean.",
+            note=(
+                "LoRA of several ranks and precisions counts as their mean. With one seed, the "
+                "interval is about this very full fine-tuning."
+            ),
         )
 
     def _lora_against_full(self, task: str) -> Effect | None:
+        """Mean difference in points over full fine-tunings, each against all LoRA adapters like it.
+
+        Adapters that are compared with the same full fine-tuning share its luck, so that chance is
+        told by how much full fine-tunings of other seeds differ; where there are none, by the
+        adapters, for this very one.
+        """
         seen = [one for one in self.observed.all if one.unit[0].task == task]
-        whole = {
-            (_data(one.cell), one.cell.base_name, one.cell.seed, one.unit): one
-            for one in seen
-            if one.cell.method == "full"
-        }
-        of_adapter: dict[tuple[str, int], list[tuple[Observation, Observation]]] = {}
+        full = [one for one in seen if one.cell.method == "full"]
+        of_both: dict[tuple[Adapter, Adapter], list[tuple[Observation, Observation]]] = {}
         for one in seen:
-            key = _data(one.cell), one.cell.base_name, one.cell.seed, one.unit
-            if one.cell.method == "lora" and key in whole:
-                of_adapter.setdefault(one.adapter, []).append((one, whole[key]))
-        if not of_adapter:
+            for other in full if one.cell.method == "lora" else ():
+                if (_beside_method(one.cell), one.unit) == (_beside_method(other.cell), other.unit):
+                    of_both.setdefault((one.adapter, other.adapter), []).append((one, other))
+        if not of_both:
             return None
-        most = max(len(found) for found in of_adapter.values())
-        found = [pairs for pairs in of_adapter.values() if len(pairs) == most]
+        kept = whole(of_both, lambda pair: pair[0].unit)
         values, replicates = [], []
-        for pairs in found:
+        for pairs in kept.values():
             own, drawn = self.observed.points([one for one, _ in pairs])
-            other, drawn_other = self.observed.points([one for _, one in pairs])
-            values.append(float((own - other).mean()))
-            replicates.append((drawn - drawn_other).mean(axis=0))
-        cells = [pairs[0][0].cell for pairs in found]
+            theirs, drawn_theirs = self.observed.points([other for _, other in pairs])
+            values.append(float((own - theirs).mean()))
+            replicates.append((drawn - drawn_theirs).mean(axis=0))
+        groups = self.observed.groups(one for pairs in kept.values() for one, _ in pairs)
+        each, drawn_each = np.array(values), np.stack(replicates)
+        of_full: dict[Adapter, list[int]] = {}
+        for place, (_, name) in enumerate(kept):
+            of_full.setdefault(name, []).append(place)
+        trained = {other.adapter: other.cell for _, other in chain.from_iterable(kept.values())}
+        found = average(
+            np.array([each[places].mean() for places in of_full.values()]),
+            np.stack([drawn_each[places].mean(axis=0) for places in of_full.values()]),
+            groups,
+            design([[arm(trained[name]) for name in of_full]]),
+        )
+        if any(one.of == "adapters" for one in found.variances):
+            return found
+        cells = [pairs[0][0].cell for pairs in kept.values()]
         columns = design(
             [
                 [float(np.log2(cell.r or 1)) for cell in cells],
@@ -752,8 +790,7 @@ class _Questions:
                 [arm(cell) for cell in cells],
             ]
         )
-        groups = self.observed.groups(one for pairs in found for one, _ in pairs)
-        return average(np.array(values), np.stack(replicates), groups, columns)
+        return average(each, drawn_each, groups, columns)
 
     def _equivalences(self) -> Iterator[_Case]:
         """Whether fewer bits are as good as the most, for each precision."""
@@ -814,7 +851,7 @@ class _Questions:
             DOUBLING,
         )
         found = self._slopes(
-            [one for one in self.ranked if one.group != IN_ENGLISH],
+            [one for one in self.ranked if one.group != IN_ENGLISH and one.natural],
             lambda one: one.language.family,
         )
         missing = _no_slope(found, RANK, None)
@@ -823,8 +860,8 @@ class _Questions:
         by_family = {name: one for (axis, name), one in found.effects.items() if axis == RANK}
         if len(by_family) < 2:
             return dataclasses.replace(case, missing="all languages asked are of one family")
-        whole = self._bits(lambda one: _not_english_family(one))
-        of_bits = {} if isinstance(whole, str) else whole.effects
+        precise = self._bits(_not_english_family)
+        of_bits = {} if isinstance(precise, str) else precise.effects
         parts = [part(f"rank, {name}", one, DOUBLING) for name, one in by_family.items()]
         parts += [
             part(f"bits, {name}", one, DOUBLING)
@@ -899,9 +936,9 @@ class _Questions:
         if isinstance(found, str):
             return dataclasses.replace(case, missing=found)
         parts = tuple(part(MEANINGS[name], effect) for name, effect in found.effects.items())
-        note = f"{found.adapters} adapters, {found.languages} languages without English."
+        note = f"Adapters: {found.adapters}; languages beside English: {found.languages}."
         if found.without_tokens:
-            note += f" {found.without_tokens} left out: their tokens are not known beside English."
+            note += f" Left out, since their tokens are not known beside English: {found.without_tokens}."
         if FAMILY not in found.effects:
             missing = "no language asked has a family that was trained on without itself"
             return dataclasses.replace(case, missing=missing, parts=parts, note=note)
@@ -921,7 +958,7 @@ def _not_english(group: str | None) -> str | None:
 
 
 def _not_english_family(one: Observation) -> str | None:
-    return None if one.group == IN_ENGLISH else one.language.family
+    return None if one.group == IN_ENGLISH or not one.natural else one.language.family
 
 
 def _difference(first: Effect, second: Effect) -> Effect:
@@ -979,12 +1016,16 @@ def _ordered(means: Means, adapters: Sequence[tuple[str, int]]) -> Means:
 
 
 def _over(means: Means) -> str:
-    text = f"{len(means.adapters)} adapters, {means.units} cells each."
-    if means.left_out:
-        text += f" {means.left_out} adapters are left out: not finished."
+    text = f"Adapters: {len(means.adapters)}; cells of each: {means.units}."
+    text += _left_out(means.left_out)
     if not any(one.of == "adapters" for one in _mean(means).variances):
         text += " No two differ by chance alone, so other seeds may differ by more."
     return text
+
+
+def _left_out(adapters: int) -> str:
+    """Of those that are not finished; "" for none."""
+    return f" Left out, since not finished: {adapters}." if adapters else ""
 
 
 def _data(cell: TrainCell) -> str:
@@ -994,7 +1035,12 @@ def _data(cell: TrainCell) -> str:
 def _beside_data(one: Observation) -> _Beside:
     cell = one.cell
     made = cell.base_name, cell.template_name, cell.method, cell.learning_rate, cell.options
-    return _Beside(cell.r, one.adapter[1], (*made, cell.train_bits), cell.seed)
+    return _Beside(cell.r, one.adapter[1], (*made, cell.transform, cell.train_bits), cell.seed)
+
+
+def _beside_method(cell: TrainCell) -> tuple[object, ...]:
+    """Without the learning rate, which methods need different ones of."""
+    return cell.base_name, _data(cell), cell.template_name, cell.transform, cell.seed
 
 
 def _beside_bits(one: Observation) -> _Beside:

@@ -91,7 +91,7 @@ def slopes(
         return "ranks and bits go with each other or with the training sets"
     free = len(adapters) - len({arm(cell) for cell in adapters.values()}) - len(doubled)
     if free < 1:
-        return f"{len(adapters)} adapters leave none to tell chance by"
+        return f"too few adapters to tell chance by: {len(adapters)}"
     terms = [term("adapter", [one.adapter for one in kept])]
     settings = {one.unit[0] for one in kept}
     if len(settings) > 1:
@@ -100,7 +100,8 @@ def slopes(
     if languages_vary:
         if spare < 1:
             return (
-                f"{len(languages)} languages in {len(groups)} groups leave none to tell chance by"
+                f"too few languages to tell chance by: {len(languages)}, in {len(groups)} of the "
+                "groups compared"
             )
         terms += _of_languages(kept, doubled)
     values, replicates = observed.points(kept)
