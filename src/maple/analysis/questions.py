@@ -938,7 +938,8 @@ class _Questions:
         parts = tuple(part(MEANINGS[name], effect) for name, effect in found.effects.items())
         note = f"Adapters: {found.adapters}; languages beside English: {found.languages}."
         if found.without_tokens:
-            note += f" Left out, since their tokens are not known beside English: {found.without_tokens}."
+            left_out = found.without_tokens
+            note += f" Left out, since their tokens are not known beside English: {left_out}."
         if FAMILY not in found.effects:
             missing = "no language asked has a family that was trained on without itself"
             return dataclasses.replace(case, missing=missing, parts=parts, note=note)
