@@ -88,7 +88,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     with stage("estimates"):
         estimated = results(plan, scored)
     with stage("hypotheses"):
-        decided = findings(Observed(plan, estimated))
+        decided = findings(Observed(plan, estimated), scored=scored)
     with stage("rates"):
         rates.answers(store, plan)
         rates.choices(store, plan)

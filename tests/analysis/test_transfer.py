@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,6 +14,7 @@ from maple.analysis.mixed import independent
 from maple.analysis.observed import LOW, Means, Observed
 from maple.analysis.plateau import Bend, bend
 from maple.analysis.results import results
+from maple.analysis.slopes import RANK, ItemSlopes, Slopes, item_slopes, slopes
 from maple.analysis.transfer import FAMILY, FERTILITY, SCRIPT, TRAINED, Transfer, transfer
 from maple.records import TrainCell
 from planted import Effects
@@ -168,3 +171,34 @@ def test_gains_of_adapters_are_over_the_same_units(observed: Observed) -> None:
 
 def test_where_nothing_was_asked_there_is_no_mean(observed: Observed) -> None:
     assert observed.gains_of_adapters(lambda one: one.language.key == "xxx") is None
+
+
+def test_single_answers_tell_the_slope_of_cell_means(tmp_path: Path) -> None:
+    store = generate(
+        tmp_path,
+        bases=("base-a",),
+        sources=SOURCES,
+        ranks=(8, 64),
+        bits=(16,),
+        seeds=(0, 1),
+        tasks=("xcopa",),
+        languages=LANGUAGES,
+        items=100,
+        effects=Effects(rank_low=3.0),
+    )
+    plan = store.plan()
+    assert plan is not None
+    scored = blocks(store, plan)
+    found = Observed(plan, results(plan, scored, resamples=200))
+    single = item_slopes(found, found.all, lambda one: one.group, scored)
+    assert isinstance(single, ItemSlopes)
+    # 8 adapters in 21 languages: 20,000 answers are 119 of each, and there are 100.
+    assert (single.answers, single.subsets) == (8 * 21 * 100, 21)
+    means = slopes(found, found.all, lambda one: one.group)
+    assert isinstance(means, Slopes)
+    # All items in both: the same slope, and 3 within its interval.
+    own, other = single.slopes.effects[RANK, LOW], means.effects[RANK, LOW]
+    assert own.value == pytest.approx(other.value, abs=0.05)
+    low, high = own.interval()
+    assert low < 3.0 < high
+    assert low > 0

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from maple.analysis.blocks import Block
 from maple.analysis.effects import MARGIN, Effect, Variance, average, design, items
 from maple.analysis.estimates import LEVEL, Floats
 from maple.analysis.findings import Finding, Part, Verdict
@@ -38,7 +39,7 @@ from maple.analysis.observed import (
 from maple.analysis.plateau import bend
 from maple.analysis.published import SOURCE, Published, published
 from maple.analysis.significance import adjusted
-from maple.analysis.slopes import BITS, RANK, Slopes, slopes
+from maple.analysis.slopes import BITS, RANK, ItemSlopes, Slopes, item_slopes, slopes
 from maple.analysis.transfer import FAMILY, MEANINGS, transfer
 from maple.languages import language
 from maple.records import TrainCell
@@ -88,6 +89,7 @@ def findings(
     observed: Observed,
     prompts: pl.DataFrame | None = None,
     held_out: pl.DataFrame | None = None,
+    scored: Sequence[Block] = (),
 ) -> tuple[Finding, ...]:
     """Every hypothesis with its verdict, H1 first, then what the paper left open.
 
@@ -97,10 +99,11 @@ def findings(
         observed: a study.
         prompts: `rates.prompts`, for the tokens that languages take.
         held_out: `frames.held_out`, to stand beside the gains of high ranks.
+        scored: `blocks.blocks`, for a model of single answers beside that of cell means.
     """
     if not observed.all:
         return ()
-    cases = tuple(_Questions(observed, prompts, held_out).cases())
+    cases = tuple(_Questions(observed, prompts, held_out, scored).cases())
     p_values = [p for case in cases for p in (case.right, case.wrong) if p is not None]
     corrected = iter(adjusted(p_values, "holm"))
     found = []
@@ -156,10 +159,16 @@ class _Questions:
     """All questions to one study."""
 
     def __init__(
-        self, observed: Observed, prompts: pl.DataFrame | None, held_out: pl.DataFrame | None
+        self,
+        observed: Observed,
+        prompts: pl.DataFrame | None,
+        held_out: pl.DataFrame | None,
+        scored: Sequence[Block],
     ) -> None:
         self.observed = observed
         self.prompts = prompts
+        self.scored = scored
+        self.by_item: dict[int, ItemSlopes | str] = {}
         self.held_out = held_out
         self.ranked = [one for one in observed.all if one.cell.r and one.as_trained]
         low_precision = {
@@ -233,16 +242,18 @@ class _Questions:
         if missing or isinstance(found, str):
             return dataclasses.replace(case, missing=missing)
         effect = found.effects[axis, group]
+        parts = [
+            part(f"{name}, {each}", one, DOUBLING)
+            for (name, each), one in found.effects.items()
+            if name == axis
+        ]
+        parts += self._by_item(axis, group)
         return dataclasses.replace(
             case,
             effect=effect,
             right=min(1.0, 2 * effect.above()),
             wrong=min(1.0, 2 * effect.below(_margin(found, axis))),
-            parts=tuple(
-                part(f"{name}, {each}", one, DOUBLING)
-                for (name, each), one in found.effects.items()
-                if name == axis
-            ),
+            parts=tuple(parts),
             note=(
                 f"Counts as wrong below {_margin(found, axis):.2g} a doubling, which is "
                 f"{MARGIN:g} point over the whole range ({_range(found, axis)}). "
@@ -250,6 +261,25 @@ class _Questions:
                 f"{self._alpha() if axis == RANK else ''}"
             ),
         )
+
+    def _by_item(self, axis: str, group: str) -> Iterator[Part]:
+        """The same slope from single answers, where scores of items are at hand."""
+        if not self.scored:
+            return
+        wanted = self.ranked if axis == RANK else self.whole
+        # Both questions are answered by one fit, unless a base says nothing about bits.
+        if len(wanted) not in self.by_item:
+            self.by_item[len(wanted)] = item_slopes(
+                self.observed, wanted, lambda one: _not_english(one.group), self.scored
+            )
+        found = self.by_item[len(wanted)]
+        if isinstance(found, ItemSlopes) and (axis, group) in found.slopes.effects:
+            yield part(
+                f"{axis}, {group}, model of {found.answers:,} single answers (the first "
+                f"{found.items} items of {found.subsets} subsets)",
+                found.slopes.effects[axis, group],
+                DOUBLING,
+            )
 
     def _alpha(self) -> str:
         """How lora_alpha goes with r: without it a slope over r is half understood."""

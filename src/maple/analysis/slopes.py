@@ -15,14 +15,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maple.analysis.blocks import Block
 from maple.analysis.effects import Effect, Variance, items
 from maple.analysis.estimates import Floats
-from maple.analysis.mixed import Term, fit, independent, term
+from maple.analysis.mixed import Fit, Term, fit, independent, term
 from maple.analysis.observed import Observation, Observed, arm
 
 Group = Callable[[Observation], str | None]
 
 RANK, BITS = "rank", "bits"
+
+ANSWERS = 20_000
+"""Single answers that a model is fitted to at most."""
+
+LEAST_ITEMS = 10
+"""Items of a subset that it takes to be in that sample, where there are enough subsets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class Slopes:
 def slopes(
     observed: Observed, wanted: Sequence[Observation], group: Group, *, languages_vary: bool = True
 ) -> Slopes | str:
-    """Fit the model.
+    """Fit the model to cell means.
 
     Args:
         observed: whose panel the observations point into.
@@ -61,13 +68,132 @@ def slopes(
     Returns:
         The slopes, or why there are none: words that end a sentence.
     """
+    model = _model(wanted, group, languages_vary=languages_vary)
+    if isinstance(model, str):
+        return model
+    values, replicates = observed.points(model.kept)
+    try:
+        found = fit(values, model.fixed, model.terms, model.strata)
+    except ValueError as error:
+        return str(error)
+    again = found.again(replicates)
+    clusters = observed.groups(model.kept)
+    resampled = [items(again[place], clusters) for place in range(len(model.names))]
+    return model.slopes(found, resampled)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSlopes:
+    """Slopes from single answers: a check on those from cell means.
+
+    Attributes:
+        answers: how many were fitted.
+        items: of each subset, the first ones.
+        subsets: how many, spread over all.
+    """
+
+    slopes: Slopes
+    answers: int
+    items: int
+    subsets: int
+
+
+def item_slopes(
+    observed: Observed, wanted: Sequence[Observation], group: Group, scored: Sequence[Block]
+) -> ItemSlopes | str:
+    """Fit the model to single answers of a sample: items and translated items vary, too.
+
+    All answers of a study are out of reach, so the sample is `ANSWERS` at most: the first items of
+    every subset, or of evenly spaced ones. Right-or-wrong answers are taken as they are (a linear
+    probability model), so that the slopes are points.
+
+    Args:
+        observed, wanted, group: as for `slopes`.
+        scored: the study's item scores.
+
+    Returns:
+        The slopes, or why there are none: words that end a sentence.
+    """
+    chosen, number = _sample(wanted, group)
+    model = _model(chosen, group, languages_vary=True)
+    if isinstance(model, str):
+        return model
+    places = {
+        (name, block.metric): (block, row)
+        for block in scored
+        for row, name in enumerate(block.eval_ids)
+    }
+    keys = {row: key for key, row in observed.panel.rows.items()}
+    values, rows, shared, own = [], [], [], []
+    for at, one in enumerate(model.kept):
+        block, row = places[keys[one.row]]
+        for item in np.flatnonzero(~np.isnan(block.scores[row]))[:number]:
+            values.append(100 * block.scores[row, item])
+            rows.append(at)
+            shared.append((one.unit[0].task, block.example_ids[item]))
+            own.append((one.unit, block.example_ids[item]))
+    wide = np.array(rows)
+    terms = [Term(one.name, one.columns[wide]) for one in model.terms]
+    terms += [term("item", shared), term("item in language", own)]
+    try:
+        found = fit(np.array(values), model.fixed[wide], terms, [model.strata[at] for at in rows])
+    except ValueError as error:
+        return str(error)
+    subsets = len({one.unit for one in model.kept})
+    return ItemSlopes(model.slopes(found, None), len(values), number, subsets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What a fit takes, for m observations.
+
+    Attributes:
+        fixed: [m, p], the slopes first.
+        names: of the slopes.
+        freedom: degrees of freedom that adapters and languages leave.
+    """
+
+    kept: list[Observation]
+    fixed: Floats
+    names: list[tuple[str, str]]
+    terms: list[Term]
+    strata: list[object]
+    freedom: int
+    ranks: tuple[int, ...]
+    bits: tuple[int, ...]
+    groups: list[str]
+
+    def slopes(self, found: Fit, resampled: Sequence[Variance] | None) -> Slopes:
+        """The fitted slopes; `resampled` is what items add to the variance of each."""
+        effects = {}
+        for place, name in enumerate(self.names):
+            known = float(found.covariance[place, place])
+            variances = [Variance("adapters and languages", known, self.freedom)]
+            variances += [resampled[place]] if resampled is not None else []
+            effects[name] = Effect(
+                float(found.fixed[place]), tuple(variances), self.groups.count(name[1])
+            )
+        return Slopes(
+            effects,
+            self.ranks,
+            self.bits,
+            len({one.adapter for one in self.kept}),
+            len({one.language.key for one in self.kept}),
+            found.deviations,
+            found.residual,
+        )
+
+
+def _model(wanted: Sequence[Observation], group: Group, *, languages_vary: bool) -> _Model | str:
+    """The model of some observations, or why there is none."""
     kept = [one for one in wanted if group(one) is not None and one.cell.r and one.as_trained]
     if not kept:
         return "no adapter with a rank has answered"
     adapters = {one.adapter: one.cell for one in kept}
     ranks = sorted({cell.r or 0 for cell in adapters.values()})
     bits = sorted({bits for _, bits in adapters})
-    groups = sorted({str(group(one)) for one in kept})
+    of_each = [str(group(one)) for one in kept]
+    groups = sorted(set(of_each))
     languages = {one.language.key for one in kept}
     axes = [(RANK, ranks), (BITS, bits)]
     doubled = {
@@ -80,21 +206,18 @@ def slopes(
     columns, names = [], []
     for name, dose in doubled.items():
         for one_group in groups:
-            columns.append(dose * [float(group(one) == one_group) for one in kept])
+            columns.append(dose * [float(own == one_group) for own in of_each])
             names.append((name, one_group))
-    strata = [(one.unit, one.cell.base_name) for one in kept]
+    strata: list[object] = [(one.unit, one.cell.base_name) for one in kept]
     every = np.column_stack([*columns, _arms(kept)])
-    fixed = every[:, independent(every, strata)]
-    if fixed.shape[1] < len(columns) or not np.array_equal(
-        fixed[:, : len(columns)], every[:, : len(columns)]
-    ):
+    told = independent(every, strata)
+    if told[: len(columns)] != list(range(len(columns))):
         return "ranks and bits go with each other or with the training sets"
     free = len(adapters) - len({arm(cell) for cell in adapters.values()}) - len(doubled)
     if free < 1:
         return f"too few adapters to tell chance by: {len(adapters)}"
     terms = [term("adapter", [one.adapter for one in kept])]
-    settings = {one.unit[0] for one in kept}
-    if len(settings) > 1:
+    if len({one.unit[0] for one in kept}) > 1:
         terms.append(term("adapter in task", [(one.adapter, one.unit[0]) for one in kept]))
     spare = len(languages) - len(groups)
     if languages_vary:
@@ -104,34 +227,22 @@ def slopes(
                 "groups compared"
             )
         terms += _of_languages(kept, doubled)
-    values, replicates = observed.points(kept)
-    try:
-        found = fit(values, fixed, terms, strata)
-    except ValueError as error:
-        return str(error)
-    again = found.again(replicates)
-    clusters = observed.groups(kept)
     freedom = min(free, spare) if languages_vary else free
-    effects = {
-        name: Effect(
-            float(found.fixed[place]),
-            (
-                Variance("adapters and languages", float(found.covariance[place, place]), freedom),
-                items(again[place], clusters),
-            ),
-            sum(group(one) == name[1] for one in kept),
-        )
-        for place, name in enumerate(names)
-    }
-    return Slopes(
-        effects,
-        tuple(ranks),
-        tuple(bits),
-        len(adapters),
-        len(languages),
-        found.deviations,
-        found.residual,
+    return _Model(
+        kept, every[:, told], names, terms, strata, freedom, tuple(ranks), tuple(bits), of_each
     )
+
+
+def _sample(wanted: Sequence[Observation], group: Group) -> tuple[list[Observation], int]:
+    """Observations whose answers are fitted one by one, and how many answers of each."""
+    kept = [one for one in wanted if group(one) is not None]
+    units = list(dict.fromkeys(one.unit for one in kept))
+    adapters = len({one.adapter for one in kept})
+    if not units:
+        return [], 0
+    most = max(1, min(len(units), ANSWERS // (adapters * LEAST_ITEMS)))
+    spaced = {units[at * len(units) // most] for at in range(most)}
+    return [one for one in kept if one.unit in spaced], ANSWERS // (adapters * most)
 
 
 def _dose(one: Observation, name: str) -> int:

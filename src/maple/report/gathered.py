@@ -123,7 +123,8 @@ def gather(store: Store) -> Gathered:
     """
     plan = plan_of(store)
     store = Snapshot(store.root)
-    found = results(plan, blocks(store, plan))
+    scored = blocks(store, plan)
+    found = results(plan, scored)
     observed = Observed(plan, found)
     training = frames.training(store, plan)
     records = _records(store, plan)
@@ -153,7 +154,7 @@ def gather(store: Store) -> Gathered:
         gains=gains(observed, training, cells),
         variance=spread.table(plan, found),
         results=found,
-        findings=findings(observed, prompts, held_out),
+        findings=findings(observed, prompts, held_out, scored),
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=tables_of(plan),
         told=differing(plan.train.values()),
