@@ -9,8 +9,13 @@ files are put out of the page cache where the system allows, then a fresh proces
 stages. Prints JSON, per stage wall seconds and peak resident memory so far (null where unknown):
 
     aggregated       from the folder to the table of cells and the matrices of scores
+    estimates        every score, delta and macro with 2,000 resamples and 9,999 sign flips
+    hypotheses       H1 to H11 and what else is decided, from those resamples
     rates            how answers ended, in which language, which choices are preferred
+    report           all of it again from the folder, and tables, figures and the page
     cells, scores    what was read
+    page_mb          size of the page
+    verdicts         on each hypothesis; the effects are planted
     generation_s     null where the study was there
     processors       that the process may use
 """
@@ -34,8 +39,12 @@ from children import child
 from generated_store import ITEMS, LANGUAGE_KEYS, generate
 from maple.analysis import frames, rates
 from maple.analysis.blocks import blocks
+from maple.analysis.observed import Observed
+from maple.analysis.questions import findings
+from maple.analysis.results import results
 from maple.provenance import Meter
-from maple.store import Snapshot
+from maple.report import build
+from maple.store import Snapshot, Store
 from planted import Effects
 
 EFFECTS = Effects(
@@ -76,12 +85,23 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
             sys.exit(f"{store.root}: has no plan.json")
         cells = frames.cells(store, plan)
         scored = blocks(store, plan)
-    # Further stages: one `with stage(NAME): ...` each, and a line in the docstring above.
+    with stage("estimates"):
+        estimated = results(plan, scored)
+    with stage("hypotheses"):
+        decided = findings(Observed(plan, estimated))
     with stage("rates"):
         rates.answers(store, plan)
         rates.choices(store, plan)
         rates.prompts(store, plan)
-    return {**stages, "cells": cells.height, "scores": sum(int(b.answered.sum()) for b in scored)}
+    with stage("report"):
+        page = build(Store(store.root), store.root / "report")
+    return {
+        **stages,
+        "cells": cells.height,
+        "scores": sum(int(block.answered.sum()) for block in scored),
+        "page_mb": round(page.stat().st_size / 1e6, 2),
+        "verdicts": {one.key: one.verdict for one in decided},
+    }
 
 
 def put_out(folder: Path) -> None:

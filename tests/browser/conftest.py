@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from maple.records import EvalCell, TrainCell
+from maple.records import Cost, EvalCell, TrainCell
 from maple.report import build
 from maple.report.gathered import Gathered, gather
 from report.fake_store import HOSTILE, Fake, filled
@@ -32,6 +32,11 @@ def varied(cell: TrainCell, asked: EvalCell, item: int) -> float:
 @pytest.fixture(scope="session")
 def varied_store(tmp_path_factory: pytest.TempPathFactory) -> Fake:
     fake = filled(tmp_path_factory.mktemp("browser"), varied)
+    for place, (name, cell) in enumerate(fake.plan.train.items()):
+        record = fake.store.train_record(name)
+        if record is not None and cell.r is not None:
+            cost = Cost(5120.0 / cell.r, 1.5, (5 - place) * 10**8)
+            fake.store.put_record(record.model_copy(update={"cost": cost}))
     study = {**fake.plan.study, "name": f"{HOSTILE} \u202eabc {'long' * 60}"}
     fake.store.put_plan(fake.plan.model_copy(update={"study": study}), b"")
     return fake

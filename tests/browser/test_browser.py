@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from browser.conftest import SIZES, show
+from maple.analysis.gains import front
 from maple.report import labels
 from maple.report.gathered import Gathered
 from maple.report.payload import correlations, spread
@@ -99,7 +100,7 @@ def test_the_table_shows_the_stored_means(browser: WebDriver, gathered: Gathered
         expected = [labels.points(macro.score.value), labels.interval(macro.score)]
         if macro.delta is not None:
             expected += [labels.signed(macro.delta.value), labels.interval(macro.delta, sign=True)]
-            expected += [labels.direction(macro.delta)]
+            expected += [labels.mark(macro.delta, macro.adjusted)]
         expected += [] if macro.complete else ["2 of 3 languages"]
         assert shown[line.label][0] == " ".join(part for part in expected if part)
 
@@ -195,6 +196,31 @@ def test_figures_show_what_the_estimates_say(browser: WebDriver, gathered: Gathe
     drawn = " ".join(texts(browser, '[data-figure="heatmap"] svg text'))
     assert shown["64", "4"][0] in drawn
     assert "unfinished" in drawn
+
+
+@pytest.mark.parametrize(("cost", "column"), [("seconds", "seconds"), ("memory", "peak_bytes")])
+def test_the_front_is_that_of_the_tables(
+    browser: WebDriver, gathered: Gathered, cost: str, column: str
+) -> None:
+    host = see(browser, '[data-figure="pareto"]')
+    browser.execute_script(
+        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))",
+        host.find_element("css selector", "select"),
+        cost,
+    )
+    see(browser, '[data-figure="pareto"]')
+    click(browser, '[data-figure="pareto"] [data-action="table"]')
+    shown = {row[0]: row[5] == "yes" for row in rows(browser, '[data-figure="pareto"] .data')}
+    paid = dict(gathered.training.select("train_id", column).iter_rows())
+    table = gathered.tables[0]
+    gained = {
+        line: macro.delta.value
+        for line in table.lines
+        if (macro := gathered.macro(table, line)) and macro.complete and macro.delta
+    }
+    expected = front([paid[line.train_id] for line in gained], list(gained.values()))
+    assert shown == {line.label: on for line, on in zip(gained, expected, strict=True)}
+    assert set(shown.values()) == {True, False}
 
 
 def test_columns_sort_both_ways(browser: WebDriver) -> None:

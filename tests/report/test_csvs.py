@@ -11,8 +11,10 @@ import pytest
 
 from maple.analysis.blocks import blocks
 from maple.analysis.results import results
-from maple.report.csvs import to_csv
-from report.fake_store import FORMULA, HOSTILE, Fake
+from maple.records import EvalCell, TrainCell
+from maple.report.csvs import frames, to_csv
+from maple.report.gathered import gather
+from report.fake_store import FORMULA, HOSTILE, Fake, filled
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -40,6 +42,37 @@ def test_scores_and_deltas_equal_the_estimates(fake: Fake, report: Path) -> None
         delta = found.cells[row["eval_id"], row["metric"]].delta
         assert delta is not None
         assert (float(row["delta"]), float(row["delta_low"])) == (delta.value, delta.low)
+        result = found.cells[row["eval_id"], row["metric"]]
+        assert (float(row["p"]), float(row["adjusted"])) == (result.p, result.adjusted)
+    whole = {(one.train_id, one.eval_bits, one.setting.metric): one for one in found.macros}
+    for row in read(report / "tables" / "macros.csv"):
+        macro = whole[row["train_id"], int(row["eval_bits"]), row["metric"]]
+        known = [None if row[name] == "" else float(row[name]) for name in ("p", "adjusted")]
+        assert known == [macro.p, macro.adjusted]
+
+
+def test_the_english_ledger_has_the_worst_first(tmp_path: Path) -> None:
+    def scorer(cell: TrainCell, asked: EvalCell, item: int) -> float:
+        """20 of 40 right, tuned some fewer: 1 to 10 by rank and bits, but for the other metric."""
+        fewer = 0 if cell.r is None else (cell.r + asked.eval_bits) // 8
+        return float(item < 20 - fewer)
+
+    fake = filled(tmp_path, scorer)
+    frames_ = frames(gather(fake.store))
+    ledger = frames_["english"]
+    assert ledger.height == 2 * 4
+    assert set(ledger["language"]) == {"eng_Latn"}
+    assert set(ledger["metric"]) == {"acc", "f1"}
+    assert ledger["delta"].to_list() == pytest.approx(
+        [-10 / 40] * 2 + [-8 / 40] * 2 + [-3 / 40] * 2 + [-1 / 40] * 2
+    )
+    worst = ledger.row(0, named=True)
+    assert (worst["r"], worst["eval_bits"]) == (64, 16)
+    assert worst["delta_low"] < worst["delta"] < worst["delta_high"]
+    # Ten items of one sign: 2 / 2^10, of the largest in a family that is no larger corrected.
+    acc = ledger.filter(ledger["metric"] == "acc").row(0, named=True)
+    assert acc["p"] == pytest.approx(2 / 2**10, abs=0.002)
+    assert acc["p"] <= acc["adjusted"] < 0.05
 
 
 def test_other_tables(fake: Fake, report: Path) -> None:

@@ -389,7 +389,7 @@ def test_the_command(fake: Fake, tmp_path: Path) -> None:
     out = tmp_path / "x"
     done = maple("export", fake.store.root, "--format", "csv", "--out", out, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip() == f"13 files: {out}"
+    assert done.stdout.strip() == f"17 files: {out}"
     wrong = maple("export", fake.store.root, "--format", "pdf", folder=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "--format pdf: there is no such format" in wrong.stderr

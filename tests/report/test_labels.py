@@ -65,6 +65,18 @@ def test_marks(low: float | None, high: float | None, mark: str) -> None:
     assert labels.direction(Estimate(0.0, low, high, 4, 2)) == mark
 
 
+@pytest.mark.parametrize(
+    ("low", "adjusted", "mark"),
+    [(0.01, 0.04, "▲▲"), (0.01, 0.05, "▲"), (0.01, None, "▲"), (-0.1, 0.04, ""), (None, None, "")],
+)
+def test_marks_are_doubled_where_the_correction_leaves_them(
+    low: float | None, adjusted: float | None, mark: str
+) -> None:
+    high = None if low is None else 0.3
+    assert labels.mark(Estimate(0.2, low, high, 4, 2), adjusted) == mark
+    assert labels.mark(None, adjusted) == ""
+
+
 def test_intervals() -> None:
     assert labels.interval(Estimate(0.5, 0.4, 0.6, 4, 2)) == "[40.0, 60.0]"
     assert labels.interval(Estimate(0.5, -0.1, 0.6, 4, 2), sign=True) == "[−10.0, +60.0]"

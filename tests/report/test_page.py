@@ -63,6 +63,10 @@ def test_the_summary_and_the_cautions_need_no_program(page: str) -> None:
     text = " ".join(Page(page).texts)
     assert "34 of 36 evaluation cells done, 1 failed, 1 pending" in text
     assert "Chance: 50.0." in text
+    # Four items of 40 differ: by sign flips p is 2 / 16 at the least.
+    assert "▲ or ▼: the interval of the difference excludes 0, which 11 of 11" in text
+    assert "Doubled (▲▲, ▼▼): its p-value by sign flips is below 0.05 after correction" in text
+    assert "too, as 0 are (languages" in text
     assert "With fewer than 20 clusters the intervals are narrower" in text
 
 
@@ -137,8 +141,8 @@ def test_figures_are_kept_as_files(report: Path) -> None:
 def test_means_are_written_for_a_paper(report: Path) -> None:
     latex = (report / "tables" / "macros.tex").read_text(encoding="utf-8")
     assert "\\toprule" in latex
-    row = "LoRA r=8, 4 bits, mini, seed 0 & xcopa & acc & 60.0 & [44.3, 75.7] & +10.0 & "
-    assert row + "[+2.2, +20.5] & 3 of 3 \\\\" in latex
+    row = "LoRA r=8, 4 bits, mini, seed 0 & xcopa & acc & 60.0 & [44.3, 75.7] & +10.0 "
+    assert row + "$\\blacktriangle$ & [+2.2, +20.5] & 3 of 3 \\\\" in latex
     assert "Mean over" not in latex.replace("% Means over", "")
     markdown = (report / "tables" / "macros.md").read_text(encoding="utf-8")
     assert "| LoRA r=8, 4 bits, mini, seed 0 | xcopa | acc\\_norm | 60.0 | " in markdown
@@ -185,7 +189,7 @@ def test_a_report_without_items_has_no_text_of_them(fake: Fake, tmp_path: Path) 
     files = [
         path for path in tmp_path.rglob("*") if path.suffix in {".html", ".csv", ".tex", ".md"}
     ]
-    assert len(files) == 16
+    assert len(files) == 20
     for path in files:
         text = re.sub(
             r'<script type="module">.*?</script>', "", path.read_text("utf-8"), flags=re.DOTALL

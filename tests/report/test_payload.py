@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from maple.records import EvalCell, TrainCell
-from maple.report import samples
+from maple.report import labels, samples
 from maple.report.gathered import Gathered, gather
 from maple.report.payload import STATES, finite, payload, to_json, whole
 from maple.report.selection import Spread, correlation, mean_of_cells, mean_of_languages
@@ -45,6 +45,8 @@ def test_numbers_equal_the_estimates(gathered: Gathered, content: dict[str, Any]
                 assert shown["score"]["value"][place] == (
                     None if score is None else round(100_000 * score.value)
                 )
+                counts = result is not None and labels.sure(result.adjusted)
+                assert shown["sure"][place] == "01"[counts]
                 assert shown["n"][place] == (None if score is None else score.n)
             macro = gathered.macro(table, line)
             assert macro is not None
@@ -76,7 +78,7 @@ def test_no_character_ends_a_script(content: dict[str, Any]) -> None:
 
 def test_a_cell_takes_few_characters(content: dict[str, Any]) -> None:
     shown = content["tables"][0]
-    numbers = {name: shown[name] for name in ("score", "delta", "n", "state")}
+    numbers = {name: shown[name] for name in ("score", "delta", "sure", "n", "state")}
     # 23,040 cells at this size are 1.4 MB.
     assert len(to_json(numbers)) / len(shown["state"]) < 60
 

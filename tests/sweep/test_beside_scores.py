@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from maple.models.scripted import ScriptedModel
 from maple.records import GenerateRequest, GenerateResponse
 from maple.report import build
 from maple.store import Store
-from sweep.studies import content, swept
+from maple.sweep.run import run
+from sweep.studies import InProcess, content, swept
+from sweep.studies import planned as planned_study
 
 ENGLISH = " The children read a new book about the sea and then walked to school"
 
@@ -103,3 +106,19 @@ def test_the_report_has_both(tmp_path: Path) -> None:
     tables = tmp_path / "report" / "tables"
     for name, rows in (("answers", 2 * 3), ("prompts", 2 * 3)):
         assert (tables / f"{name}.csv").read_text(encoding="utf-8").count("\n") == 1 + rows
+
+
+def test_a_cell_is_scored_while_its_unit_is_still_at_work(tmp_path: Path) -> None:
+    plan, store = planned_study(content(train_bits=[16]), tmp_path)
+    seen = []
+
+    def watched(event: Mapping[str, object]) -> None:
+        if event["event"] == "done" and event["id"] in plan.grid.evals:
+            own = {
+                name: cell for name, cell in plan.grid.scores.items() if cell.eval_id == event["id"]
+            }
+            seen.append(all(store.scores(name, cell) is not None for name, cell in own.items()))
+
+    outcome = run(plan, store, InProcess(), watched)
+    assert seen == [True] * len(plan.grid.evals)
+    assert outcome.scored == len(plan.grid.scores)

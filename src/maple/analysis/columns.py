@@ -35,7 +35,7 @@ def frame(columns: Columns, rows: Sequence[Mapping[str, object]]) -> pl.DataFram
 
 _TEXT, _INT, _FLOAT, _BOOL = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 
-_ADAPTER: Columns = (
+ADAPTER: Columns = (
     Column("base_name", _TEXT, "base model, as the study names it"),
     Column("method", _TEXT, '"none" for the untuned base, else the method'),
     Column("source", _TEXT, "training source; null for the untuned base"),
@@ -48,6 +48,7 @@ _ADAPTER: Columns = (
     Column("seed", _INT, "training seed"),
     Column("train_template", _TEXT, "training template of the rows; null where not trained here"),
 )
+"""What makes an adapter."""
 
 _COST: Columns = (
     Column("seconds", _FLOAT, "wall time of the work itself, seconds"),
@@ -67,7 +68,7 @@ CELLS: Columns = (
     Column("eval_id", _TEXT, "eval cell"),
     Column("train_id", _TEXT, "train cell whose adapter answers, or the untuned base's"),
     Column("score_id", _TEXT, "score cell"),
-    *_ADAPTER,
+    *ADAPTER,
     Column("eval_bits", _INT, "precision of the base while answering, bits"),
     Column("engine", _TEXT, "what ran the model"),
     Column("compute_dtype", _TEXT, "data type of activations"),
@@ -147,7 +148,7 @@ PROMPTS: Columns = (
 
 TRAINING: Columns = (
     Column("train_id", _TEXT, "train cell"),
-    *_ADAPTER,
+    *ADAPTER,
     *_STATE,
     Column("steps", _INT, "optimiser steps"),
     Column("best_step", _INT, "steps after which the weights were kept; null if not stopped by"),
@@ -187,7 +188,7 @@ TRAINING_DATA: Columns = (
 
 HELD_OUT: Columns = (
     Column("train_id", _TEXT, "train cell"),
-    *_ADAPTER,
+    *ADAPTER,
     Column("language", _TEXT, "key of the language of the held-out rows"),
     Column("trained_on", _BOOL, "whether it is among the languages trained on"),
     Column("forgetting", _BOOL, "English that was not trained on: what the model loses of it"),
@@ -222,4 +223,63 @@ ESTIMATES: Columns = (
     Column("delta_low", _FLOAT, "lower end of its 95 % interval; null below two clusters"),
     Column("delta_high", _FLOAT, "upper end"),
     Column("delta_items", _INT, "items that both answered"),
+    Column("p", _FLOAT, "two-sided p-value of the delta by sign flips; null below two clusters"),
+    Column("adjusted", _FLOAT, "p by Benjamini-Hochberg over the deltas of its setting"),
+)
+
+TRANSFER: Columns = (
+    Column("base_name", _TEXT, "base model, as the study names it"),
+    Column("source", _TEXT, "training source"),
+    Column("mixture", _TEXT, "of its languages, by name; null where the study describes none"),
+    Column("language", _TEXT, "key of the language asked in"),
+    Column("trained_on", _BOOL, "it is among the languages trained on"),
+    Column("same_family", _BOOL, "of a family trained on; null where its own is unknown"),
+    Column("same_script", _BOOL, "in a script trained on"),
+    Column("word_fertility", _FLOAT, "tokens a word by those of English, mean over tasks"),
+    Column("byte_fertility", _FLOAT, "tokens a byte by those of English, mean over tasks"),
+    Column("gain", _FLOAT, "over the untuned base, mean over adapters, points of 100"),
+    Column("low", _FLOAT, "lower end of its 95 % interval over items; null below two clusters"),
+    Column("high", _FLOAT, "upper end"),
+    Column("adapters", _INT, "adapters in the mean, each precision while answering counted"),
+    Column("cells", _INT, "cell means in it"),
+)
+
+GAINS: Columns = (
+    Column("train_id", _TEXT, "train cell"),
+    *ADAPTER,
+    Column("eval_bits", _INT, "precision of the base while answering, bits"),
+    Column("gain", _FLOAT, "over the untuned base, mean over settings, points of 100"),
+    Column("low", _FLOAT, "lower end of its 95 % interval over items; null below two clusters"),
+    Column("high", _FLOAT, "upper end"),
+    Column("cells", _INT, "cell means in it"),
+    Column("train_seconds", _FLOAT, "wall time of the training, seconds; null if unknown"),
+    Column("train_peak_bytes", _INT, "peak memory of the training, bytes; null if unknown"),
+    Column("train_joules", _FLOAT, "energy of the training; null if unknown"),
+    Column("adapter_bytes", _INT, "size of the adapter's weights, bytes; null if unknown"),
+    Column("eval_seconds", _FLOAT, "wall time of answering 1,000 items, seconds"),
+    Column("eval_peak_bytes", _INT, "highest peak memory of answering, bytes"),
+    Column("eval_joules", _FLOAT, "energy of answering 1,000 items; null if unknown"),
+    Column("seconds_per_point", _FLOAT, "train_seconds / gain; null unless low is above 0"),
+    Column("peak_bytes_per_point", _FLOAT, "train_peak_bytes / gain, likewise"),
+    Column("adapter_bytes_per_point", _FLOAT, "adapter_bytes / gain, likewise"),
+    Column("joules_per_point", _FLOAT, "train_joules / gain, likewise"),
+    Column("front_seconds", _BOOL, "no adapter of the base gains as much in less training time"),
+    Column("front_memory", _BOOL, "likewise for the peak memory of training"),
+    Column("front_size", _BOOL, "likewise for the size of the adapter"),
+)
+
+VARIANCE: Columns = (
+    Column("task", _TEXT, "benchmark"),
+    Column("dataset", _TEXT, '"release", or the small set "mini"'),
+    Column("metric", _TEXT, "the task's primary metric"),
+    Column("factor", _TEXT, '"training seed", "exemplar seed" or "prompt"'),
+    Column("groups", _INT, "groups of macro means that are alike in all else"),
+    Column("levels", _INT, "distinct levels of the factor in them"),
+    Column("observed", _FLOAT, "standard deviation between levels, pooled, points of 100"),
+    Column("items", _FLOAT, "what items explain of it, points of 100"),
+    Column("component", _FLOAT, "the rest: standard deviation apart from items, points of 100"),
+    Column("low", _FLOAT, "lower end of its approximate 95 % interval"),
+    Column("high", _FLOAT, "upper end"),
+    Column("freedom", _INT, "degrees of freedom that the interval assumes"),
+    Column("item_error", _FLOAT, "standard error of one mean from items alone, points of 100"),
 )

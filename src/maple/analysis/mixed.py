@@ -21,6 +21,7 @@ from maple.analysis.estimates import Floats, Replicates
 
 # Standard deviations of random effects, relative to the residual's.
 _MOST, _SMALL, _NEARLY_0 = 1e3, 0.3, 1e-3
+_ROUNDING = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,29 @@ def term(name: str, levels: Sequence[object], covariate: Floats | None = None) -
         (values, (np.arange(len(levels)), places)), shape=(len(levels), len(order))
     )
     return Term(name, columns)
+
+
+def independent(columns: Floats, strata: Sequence[object]) -> list[int]:
+    """Places of the columns that means of strata and the columns before them do not determine.
+
+    Args:
+        columns: [n, p].
+        strata: of each row, [n].
+    """
+    inside = term("strata", strata).columns
+    counts = np.asarray(inside.sum(axis=0))[:, None]
+    left = columns - inside @ ((inside.T @ columns) / counts)
+    kept: list[int] = []
+    basis = np.zeros((len(columns), 0))
+    for place in range(columns.shape[1]):
+        rest = left[:, place] - basis @ (basis.T @ left[:, place])
+        # Once more: the first pass leaves rounding errors along the basis.
+        rest = rest - basis @ (basis.T @ rest)
+        size = float(np.linalg.norm(rest))
+        if size > _ROUNDING * max(1.0, float(np.linalg.norm(columns[:, place]))):
+            kept.append(place)
+            basis = np.column_stack([basis, rest / size])
+    return kept
 
 
 def fit(

@@ -5,6 +5,7 @@ Letters in shapes: m observations, a adapters, b resamples.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from maple.analysis.effects import design
-from maple.analysis.estimates import Floats, Replicates
+from maple.analysis.estimates import Floats, Replicates, intervals
 from maple.analysis.results import Results, Setting, settings_of, untuned
 from maple.languages import ENGLISH, Language, language
 from maple.records import TrainCell
@@ -28,6 +29,9 @@ Adapter = tuple[str, int]
 Unit = tuple[Setting, str]
 """One subset under one setting."""
 
+Span = tuple[float | None, float | None]
+"""Ends of an interval; None below two clusters."""
+
 _Name = TypeVar("_Name", bound=Hashable)
 _Member = TypeVar("_Member")
 
@@ -38,7 +42,9 @@ class Observation:
 
     Attributes:
         row: of the panel.
-        base: row of the untuned base asked in the same way; None where it is not there.
+        base: row of the untuned base asked the same items in the same way; None where it is not
+            there.
+        n: items answered.
     """
 
     unit: Unit
@@ -47,6 +53,7 @@ class Observation:
     cell: TrainCell
     row: int
     base: int | None
+    n: int
 
     @property
     def group(self) -> str | None:
@@ -138,26 +145,8 @@ def arm(cell: TrainCell) -> tuple[object, ...]:
     )
 
 
-def whole(
-    found: Mapping[_Name, Sequence[_Member]], unit: Callable[[_Member], Unit]
-) -> dict[_Name, Sequence[_Member]]:
-    """Those that have the most units, and the same ones: means over others do not compare.
-
-    Of several sets of as many units the most frequent one counts.
-    """
-    units = {name: frozenset(map(unit, members)) for name, members in found.items()}
-    times = Counter(units.values())
-    most = max(times, key=lambda one: (len(one), times[one]))
-    return {name: found[name] for name, own in units.items() if own == most}
-
-
 class Observed:
     """A study's observations, its untuned bases left out.
-
-    An adapter that answers in several precisions counts once, in the one that it was trained in, or
-    else in the most bits: its luck is one, however often it is looked at. Cells of a single cluster
-    are left out, since nothing tells how far they can be trusted, and so are those that have
-    answered fewer items than others of their subset: means over other items do not compare.
 
     Args:
         plan: the study.
@@ -168,19 +157,15 @@ class Observed:
         self.plan = plan
         self.panel = results.panel
         bases = untuned(plan)
-        rows = {key: row for key, row in self.panel.rows.items() if self.panel.groups[row] > 1}
-        precisions = _precisions(plan)
+        rows = self.panel.rows
         answered = {key: one.score.n for key, one in results.cells.items()}
-        most: dict[Unit, int] = {}
-        found, sizes = [], []
+        found = []
         for score_id, score in plan.scores.items():
             asked = plan.evals[score.eval_id]
             cell = plan.train[asked.train_id]
             key = score.eval_id, score.metric
             primary = plan.primary_metrics.get(asked.task) == score.metric
             if cell.method == "none" or not primary or key not in rows:
-                continue
-            if asked.eval_bits != precisions[asked.train_id]:
                 continue
             spoken = language(plan.languages[f"{asked.task}/{asked.subset}"])
             of_base = bases.get(score.eval_id, ""), score.metric
@@ -190,12 +175,30 @@ class Observed:
             setting = settings_of(plan, score_id)[0]
             adapter = asked.train_id, asked.eval_bits
             unit = setting, asked.subset
-            found.append(Observation(unit, spoken, adapter, cell, rows[key], base))
-            sizes.append(answered[key])
-            most[unit] = max(answered[key], most.get(unit, 0))
-        self.all = tuple(
-            one for one, size in zip(found, sizes, strict=True) if size == most[one.unit]
-        )
+            found.append(Observation(unit, spoken, adapter, cell, rows[key], base, answered[key]))
+        self.all = tuple(found)
+
+    def judged(self) -> Observed:
+        """With the observations alone that verdicts may rest on.
+
+        An adapter that answers in several precisions counts once, in the one that it was trained
+        in, or else in the most bits: its luck is one, however often it is looked at. Cells of a
+        single cluster are left out, since nothing tells how far they can be trusted, and so are
+        those that have answered fewer items than others of their subset: means over other items
+        do not compare.
+        """
+        precisions = _precisions(self.plan)
+        kept = [
+            one
+            for one in self.all
+            if one.adapter[1] == precisions[one.adapter[0]] and self.panel.groups[one.row] > 1
+        ]
+        most: dict[Unit, int] = {}
+        for one in kept:
+            most[one.unit] = max(one.n, most.get(one.unit, 0))
+        found = copy.copy(self)
+        found.all = tuple(one for one in kept if one.n == most[one.unit])
+        return found
 
     def compared(self) -> list[Observation]:
         """Those whose untuned base has answered the same items."""
@@ -246,36 +249,86 @@ class Observed:
             found[key] = float(values.mean()), replicates.mean(axis=0)
         return found
 
+    def weighted_gain(
+        self, observations: Sequence[Observation], weights: Floats
+    ) -> tuple[float, Replicates]:
+        """A weighted sum of their gains, in points, and its resamples, [b].
+
+        Args:
+            weights: [m].
+        """
+        own = [one.row for one in observations]
+        base = [one.base for one in observations if one.base is not None]
+        values, replicates = self.panel.values, self.panel.replicates
+        scaled = (100 * weights).astype(np.float32)
+        drawn = scaled @ replicates[own] - scaled @ replicates[base]
+        return float(100 * (weights @ (values[own] - values[base]))), drawn
+
     def _by_adapter(self, observations: Sequence[Observation]) -> Means | None:
-        of_adapter: dict[Adapter, list[Observation]] = {}
-        for one in observations:
-            of_adapter.setdefault(one.adapter, []).append(one)
-        if not of_adapter:
+        whole, left_out = complete(observations)
+        if not whole:
             return None
-        kept = whole(of_adapter, lambda one: one.unit)
-        values, replicates = [], []
-        for found in kept.values():
-            gained, resampled = self.gains(found)
-            shares = _shares(found)
-            values.append(float(shares @ gained))
-            replicates.append(shares.astype(np.float32) @ resampled)
+        gained = [self.weighted_gain(found, shares(found)) for found in whole.values()]
         return Means(
-            tuple(kept),
-            tuple(found[0].cell for found in kept.values()),
-            np.array(values),
-            np.stack(replicates),
-            self.groups(one for found in kept.values() for one in found),
-            len(next(iter(kept.values()))),
-            len(of_adapter) - len(kept),
+            tuple(whole),
+            tuple(found[0].cell for found in whole.values()),
+            np.array([value for value, _ in gained]),
+            np.stack([drawn for _, drawn in gained]),
+            self.groups(one for found in whole.values() for one in found),
+            len(next(iter(whole.values()))),
+            left_out,
         )
 
 
-def _shares(observations: Sequence[Observation]) -> Floats:
+def complete(observations: Iterable[Observation]) -> tuple[dict[Adapter, list[Observation]], int]:
+    """The adapters that have the same units, as many as possible, and how many lack some.
+
+    Means over other units do not compare. Of several sets of equally many units, the one that
+    most adapters have is taken.
+    """
+    of_adapter: dict[Adapter, list[Observation]] = {}
+    for one in observations:
+        of_adapter.setdefault(one.adapter, []).append(one)
+    whole = same_units(of_adapter, lambda one: one.unit)
+    return whole, len(of_adapter) - len(whole)
+
+
+def same_units(
+    found: Mapping[_Name, list[_Member]], unit: Callable[[_Member], Unit]
+) -> dict[_Name, list[_Member]]:
+    """Those that have the same units, as `complete` chooses them."""
+    sets = {name: frozenset(map(unit, members)) for name, members in found.items()}
+    counted = Counter(sets.values())
+    if not counted:
+        return {}
+    most = max(counted, key=lambda units: (len(units), counted[units]))
+    return {name: found[name] for name, units in sets.items() if units == most}
+
+
+def shares(observations: Sequence[Observation]) -> Floats:
     """Weights that make every setting count the same, and every language within it."""
     sizes: dict[Setting, int] = {}
     for one in observations:
         sizes[one.unit[0]] = sizes.get(one.unit[0], 0) + 1
     return np.array([1 / sizes[one.unit[0]] / len(sizes) for one in observations])
+
+
+def ends(values: Floats, replicates: Replicates, groups: Floats) -> list[Span]:
+    """Intervals of differences in points, as `estimates.intervals` has them.
+
+    Args:
+        values: [k].
+        replicates: [k, b].
+        groups: effective numbers of clusters, [k].
+    """
+    found: list[Span] = [(None, None)] * len(values)
+    told = np.flatnonzero(groups > 1)
+    if len(told):
+        # What never varies has the interval of a share, which is of units of 1.
+        low, high = intervals(values[told] / 100, replicates[told] / 100, groups[told])
+        for place, at in enumerate(told):
+            found[at] = float(100 * low[place]), float(100 * high[place])
+    return found
 
 
 def _precisions(plan: PlanFile) -> dict[str, int]:

@@ -18,6 +18,7 @@ from itertools import chain, combinations
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from maple.analysis.effects import MARGIN, Effect, Variance, average, design, items
 from maple.analysis.estimates import LEVEL, Floats
@@ -32,11 +33,13 @@ from maple.analysis.observed import (
     Observed,
     Unit,
     arm,
-    whole,
+    same_units,
 )
+from maple.analysis.plateau import bend
 from maple.analysis.published import SOURCE, Published, published
 from maple.analysis.significance import adjusted
 from maple.analysis.slopes import BITS, RANK, Slopes, slopes
+from maple.analysis.transfer import FAMILY, MEANINGS, transfer
 from maple.languages import language
 from maple.records import TrainCell
 
@@ -44,6 +47,9 @@ POINTS, DOUBLING = "points", "points a doubling"
 
 # Tails are not known better than this.
 _LEAST_P = 0.001
+
+_PAPERS_LAST = 128
+"""The highest rank of the paper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +84,24 @@ class _Beside(NamedTuple):
     seed: int | None
 
 
-def findings(observed: Observed) -> tuple[Finding, ...]:
+def findings(
+    observed: Observed,
+    prompts: pl.DataFrame | None = None,
+    held_out: pl.DataFrame | None = None,
+) -> tuple[Finding, ...]:
     """Every hypothesis with its verdict, H1 first, then what the paper left open.
 
     Nothing where no adapter has answered anything.
+
+    Args:
+        observed: a study.
+        prompts: `rates.prompts`, for the tokens that languages take.
+        held_out: `frames.held_out`, to stand beside the gains of high ranks.
     """
-    if not observed.all:
+    judged = observed.judged()
+    if not judged.all:
         return ()
-    cases = tuple(_Questions(observed).cases())
+    cases = tuple(_Questions(judged, prompts, held_out).cases())
     p_values = [p for case in cases for p in (case.right, case.wrong) if p is not None]
     corrected = iter(adjusted(p_values, "holm"))
     found = []
@@ -102,17 +118,14 @@ def _decided(case: _Case, right: float | None, wrong: float | None) -> Finding:
         reason = f"Not decided: {case.missing}."
     elif right is not None and right < 1 - LEVEL:
         verdict = "supported"
-        reason = f"The data exclude that it is otherwise ({_p(right)}, corrected)."
+        reason = f"The data exclude that it is otherwise ({_p(right)} for it, corrected)."
     elif wrong is not None and wrong < 1 - LEVEL:
         verdict = "contradicted"
-        reason = f"The data exclude that it is so ({_p(wrong)}, corrected)."
+        reason = f"The data exclude that it is so ({_p(wrong)} against it, corrected)."
     else:
-        shown = ", ".join(
-            f"{name} it {_p(p)}"
-            for name, p in (("for", right), ("against", wrong))
-            if p is not None
-        )
-        reason = f"The data exclude neither ({shown}, corrected)."
+        tested = (("for the claim", right), ("against it", wrong))
+        shown = ", ".join(f"{_p(p)} {how}" for how, p in tested if p is not None)
+        reason = f"The data exclude neither ({shown}; corrected)."
     effect = case.effect
     low, high = effect.interval() if effect is not None else (None, None)
     return Finding(
@@ -143,8 +156,12 @@ def part(label: str, effect: Effect, unit: str = POINTS) -> Part:
 class _Questions:
     """All questions to one study."""
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(
+        self, observed: Observed, prompts: pl.DataFrame | None, held_out: pl.DataFrame | None
+    ) -> None:
         self.observed = observed
+        self.prompts = prompts
+        self.held_out = held_out
         self.ranked = [one for one in observed.all if one.cell.r and one.as_trained]
         low_precision = {
             base.name for base in observed.plan.bases if base.source_precision is not None
@@ -171,6 +188,8 @@ class _Questions:
         yield self._h11()
         yield from self._equivalences()
         yield self._families()
+        yield self._plateau()
+        yield self._transfer()
 
     def _slopes(
         self,
@@ -431,7 +450,7 @@ class _Questions:
                 pairs.setdefault(key[0], []).append((one, sides[1][key]))
         if not pairs:
             return None
-        kept = whole(pairs, lambda pair: pair[0].unit)
+        kept = same_units(pairs, lambda pair: pair[0].unit)
         values, replicates, groups = [], [], []
         for found in kept.values():
             own, drawn = self.observed.points([one for one, _ in found])
@@ -575,7 +594,7 @@ class _Questions:
         adapters: dict[tuple[str, int], list[Observation]] = {}
         for one in wanted:
             adapters.setdefault(one.adapter, []).append(one)
-        kept = list(whole(adapters, lambda one: one.unit).values())
+        kept = list(same_units(adapters, lambda one: one.unit).values())
         cells = [found[0].cell for found in kept]
         values, replicates = [], []
         for found in kept:
@@ -625,7 +644,7 @@ class _Questions:
             "Tuned Mistral-7B passes GPT-4 on MLQA and XQuAD.",
             "mean F1 of the tuned adapters minus GPT-4's published one, over shared languages; "
             "both tasks must",
-            note=f"Published: {SOURCE}",
+            note=SOURCE,
         )
         wanted = [
             one
@@ -679,7 +698,7 @@ class _Questions:
             adapters.setdefault(one.adapter, []).append(one)
         if not adapters:
             return None
-        kept = list(whole(adapters, lambda one: one.unit).values())
+        kept = list(same_units(adapters, lambda one: one.unit).values())
         values, replicates = [], []
         for found in kept:
             own, drawn = self.observed.points(found)
@@ -743,7 +762,7 @@ class _Questions:
                     of_both.setdefault((one.adapter, other.adapter), []).append((one, other))
         if not of_both:
             return None
-        kept = whole(of_both, lambda pair: pair[0].unit)
+        kept = same_units(of_both, lambda pair: pair[0].unit)
         values, replicates = [], []
         for pairs in kept.values():
             own, drawn = self.observed.points([one for one, _ in pairs])
@@ -859,6 +878,82 @@ class _Questions:
             right=min(adjusted([one.differs() for one in pairs], "holm")),
             parts=tuple(sorted(parts, key=lambda one: (one.label[:4], -(one.value or 0.0)))),
             note="Families of one language stand on that language alone.",
+        )
+
+    def _plateau(self) -> _Case:
+        case = _Case(
+            "plateau",
+            f"Beyond r = {_PAPERS_LAST} gains in low-resource languages level off or reverse.",
+            "slope over r behind the bend of a line with one bend, low-resource languages",
+            DOUBLING,
+        )
+        means = self.observed.gains_of_adapters(lambda one: one.group == LOW and bool(one.cell.r))
+        if means is None:
+            return dataclasses.replace(case, missing="no low-resource language was asked")
+        losses = tuple(self._held_out_losses(means))
+        found = bend(means)
+        if isinstance(found, str):
+            return dataclasses.replace(case, missing=found, parts=losses)
+        parts = (
+            part(f"before r = {found.at}", found.before, DOUBLING),
+            part(f"behind r = {found.at}", found.after, DOUBLING),
+            *losses,
+        )
+        note = f"The bend is at r = {found.at}, between {found.low} and {found.high} in 95 %."
+        if found.ranks[-1] <= _PAPERS_LAST:
+            missing = f"no adapter has a rank beyond {_PAPERS_LAST}"
+            return dataclasses.replace(
+                case, effect=found.after, missing=missing, parts=parts, note=note
+            )
+        margin = float(MARGIN / np.log2(found.ranks[-1] / found.at))
+        return dataclasses.replace(
+            case,
+            effect=found.after,
+            right=min(1.0, 2 * found.after.below(margin)),
+            wrong=min(1.0, 2 * found.after.above()),
+            parts=parts,
+            note=f"{note} Levelling off: below {margin:.2g} a doubling, which is {MARGIN:g} point "
+            "over the ranks behind the bend.",
+        )
+
+    def _held_out_losses(self, means: Means) -> Iterator[Part]:
+        """Held-out loss in the languages trained on, by rank, beside what they gained."""
+        if self.held_out is None or self.held_out.is_empty():
+            return
+        names = [name for name, _ in means.adapters]
+        own = self.held_out.filter(pl.col("train_id").is_in(names) & pl.col("trained_on"))
+        each = own.group_by("r").agg(pl.col("after").mean()).sort("r")
+        for r, loss in each.iter_rows():
+            yield Part(f"held-out loss, r = {r}", loss, None, None, None, "nats a labelled token")
+
+    def _transfer(self) -> _Case:
+        case = _Case(
+            "transfer",
+            "Languages that were not trained on gain more where their family was.",
+            "gain of languages whose family was trained on minus that of others that were not, "
+            "script and tokens alike",
+        )
+        found = transfer(self.observed, self.prompts)
+        if isinstance(found, str):
+            return dataclasses.replace(case, missing=found)
+        parts = tuple(part(MEANINGS[name], effect) for name, effect in found.effects.items())
+        note = f"Adapters: {found.adapters}; languages without English: {found.languages}."
+        if found.without_tokens:
+            note += (
+                f" Left out, since their tokens are not known beside English: "
+                f"{found.without_tokens}."
+            )
+        if FAMILY not in found.effects:
+            missing = "no language asked has a family that was trained on without itself"
+            return dataclasses.replace(case, missing=missing, parts=parts, note=note)
+        effect = found.effects[FAMILY]
+        return dataclasses.replace(
+            case,
+            effect=effect,
+            right=min(1.0, 2 * effect.above()),
+            wrong=min(1.0, 2 * effect.below(MARGIN)),
+            parts=parts,
+            note=f"{note} Counts as wrong below {MARGIN:g} point.",
         )
 
 

@@ -262,6 +262,8 @@ def table(cells: pl.DataFrame, found: Results) -> pl.DataFrame:
                 "delta_low": delta.low if delta else None,
                 "delta_high": delta.high if delta else None,
                 "delta_items": delta.n if delta else None,
+                "p": result.p if result is not None else None,
+                "adjusted": result.adjusted if result is not None else None,
             }
         )
     return cells.hstack(frame(ESTIMATES, rows))

@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
 
 from maple.analysis.effects import Effect, Variance, items
 from maple.analysis.estimates import Floats
-from maple.analysis.mixed import Term, fit, term
+from maple.analysis.mixed import Term, fit, independent, term
 from maple.analysis.observed import Observation, Observed, arm
 
 Group = Callable[[Observation], str | None]
@@ -84,7 +83,12 @@ def slopes(
             columns.append(dose * [float(group(one) == one_group) for one in kept])
             names.append((name, one_group))
     strata = [(one.unit, one.cell.base_name) for one in kept]
-    fixed = _full_rank(np.column_stack(columns), _arms(kept), strata)
+    every = np.column_stack([*columns, _arms(kept)])
+    fixed = every[:, independent(every, strata)]
+    if fixed.shape[1] < len(columns) or not np.array_equal(
+        fixed[:, : len(columns)], every[:, : len(columns)]
+    ):
+        return "ranks and bits go with each other or with the training sets"
     free = len(adapters) - len({arm(cell) for cell in adapters.values()}) - len(doubled)
     if free < 1:
         return f"too few adapters to tell chance by: {len(adapters)}"
@@ -149,17 +153,3 @@ def _arms(kept: Sequence[Observation]) -> Floats:
     for column, places in enumerate(found.values()):
         columns[places, column] = 1.0
     return columns
-
-
-def _full_rank(asked: Floats, others: Floats, strata: Sequence[object]) -> Floats:
-    """`asked`, and of the others the columns that strata and `asked` do not determine."""
-    inside = term("strata", strata).columns
-    counts = np.asarray(inside.sum(axis=0))[:, None]
-    left = others - inside @ ((inside.T @ others) / counts)
-    base = asked - inside @ ((inside.T @ asked) / counts)
-    root, _ = np.linalg.qr(base)
-    left = left - root @ (root.T @ left)
-    _, triangle, order = linalg.qr(left, mode="economic", pivoting=True)
-    size = np.abs(np.diag(triangle))
-    whole = order[: int((size > 1e-8 * max(1.0, len(asked) ** 0.5)).sum())]
-    return np.hstack([asked, others[:, np.sort(whole)]])

@@ -6,6 +6,7 @@ import polars as pl
 
 from maple.analysis.columns import Column, Columns, frame
 from maple.analysis.results import table
+from maple.languages import ENGLISH
 from maple.report.gathered import Gathered
 
 # A spreadsheet runs a cell that begins with one of these as a formula.
@@ -31,6 +32,8 @@ _MACROS: Columns = (
     Column("delta", pl.Float64(), "minus the untuned base at the same precision"),
     Column("delta_low", pl.Float64(), "lower end of its 95 % interval"),
     Column("delta_high", pl.Float64(), "upper end"),
+    Column("p", pl.Float64(), "two-sided p-value of the delta by sign flips"),
+    Column("adjusted", pl.Float64(), "p by Holm over the macro deltas of its setting"),
 )
 _IDENTITY = [
     *("eval_id", "base_name", "method", "source", "mixture", "r", "lora_alpha", "learning_rate"),
@@ -39,7 +42,7 @@ _IDENTITY = [
     *("metric", "metric_version"),
 ]
 _COST = ["seconds", "load_seconds", "peak_bytes", "energy_joules", "energy_note"]
-_DELTAS = ["delta", "delta_low", "delta_high", "delta_items"]
+_DELTAS = ["delta", "delta_low", "delta_high", "delta_items", "p", "adjusted"]
 
 
 LEFT_OUT = "left out: messages may quote texts, and this report has none"
@@ -47,7 +50,9 @@ LEFT_OUT = "left out: messages may quote texts, and this report has none"
 
 
 def tables(gathered: Gathered, *, items: bool = True) -> dict[str, bytes]:
-    """Every table by file name: UTF-8 with a header; scores from 0 to 1, not in points.
+    """Every table by file name: UTF-8 with a header.
+
+    Scores are from 0 to 1; transfer, gains and variance are in points, as their columns say.
 
     Args:
         items: whether messages of failures, which may quote texts of items, may be in them.
@@ -74,6 +79,7 @@ def frames(gathered: Gathered) -> dict[str, pl.DataFrame]:
     return {
         "scores": estimates.drop(_DELTAS),
         "deltas": estimates.filter(pl.col("delta").is_not_null()).select(*_IDENTITY, *_DELTAS),
+        "english": _english(estimates),
         "macros": _macros(gathered),
         "training": gathered.training,
         "training_data": gathered.training_data,
@@ -83,9 +89,22 @@ def frames(gathered: Gathered) -> dict[str, pl.DataFrame]:
         "answers": gathered.answers,
         "choices": gathered.choices,
         "prompts": gathered.prompts,
+        "transfer": gathered.transfer,
+        "gains": gathered.gains,
+        "variance": gathered.variance,
         "cost": pl.concat([of_training, of_cells], how="diagonal"),
         "failures": pl.concat(failed, how="diagonal").filter(pl.col("status") == "failed"),
     }
+
+
+def _english(estimates: pl.DataFrame) -> pl.DataFrame:
+    """The English ledger: differences to the own base under primary metrics, the worst first."""
+    english = (pl.col("language") == ENGLISH) & pl.col("is_primary")
+    # In English several prompts may be one.
+    kept = estimates.filter(english & pl.col("delta").is_not_null()).unique(
+        ["eval_id", "metric"], keep="first", maintain_order=True
+    )
+    return kept.select("train_id", *_IDENTITY, *_DELTAS).sort("delta", maintain_order=True)
 
 
 def _without_messages(rows: pl.DataFrame) -> pl.DataFrame:
@@ -141,6 +160,8 @@ def _macros(gathered: Gathered) -> pl.DataFrame:
                     "delta": delta.value if delta else None,
                     "delta_low": delta.low if delta else None,
                     "delta_high": delta.high if delta else None,
+                    "p": macro.p,
+                    "adjusted": macro.adjusted,
                 }
             )
     return frame(_MACROS, rows)

@@ -13,6 +13,7 @@ from typing import Any
 
 import vl_convert
 
+from maple.analysis.gains import front
 from maple.languages import language
 from maple.records import TrainCell
 from maple.report import curves, labels, specs
@@ -175,7 +176,7 @@ def _by_class(gathered: Gathered, table: Table) -> dict[str, list[str]]:
 
 
 def _pareto(gathered: Gathered, table: Table) -> tuple[list[Row], Row] | None:
-    """Mean difference against training time; the front is what nothing cheaper beats."""
+    """Mean difference against training time; the front of a base is what nothing beats."""
     seconds = dict(gathered.training.select("train_id", "seconds").iter_rows())
     rows = []
     for line in table.lines:
@@ -199,10 +200,11 @@ def _pareto(gathered: Gathered, table: Table) -> tuple[list[Row], Row] | None:
     if not rows:
         return None
     rows.sort(key=lambda row: (row["cost"], -row["delta"]))
-    best = -math.inf
-    for row in rows:
-        row["front"] = row["delta"] > best
-        best = max(best, row["delta"])
+    for base in dict.fromkeys(row["shape"] for row in rows):
+        own = [row for row in rows if row["shape"] == base]
+        kept = front([row["cost"] for row in own], [row["delta"] for row in own])
+        for row, on in zip(own, kept, strict=True):
+            row["front"] = on
     return rows, {"cost": "training time, seconds", "width": 420}
 
 

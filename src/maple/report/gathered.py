@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maple.analysis import frames, rates
+from maple.analysis import frames, rates, spread, transfer_table
 from maple.analysis.blocks import blocks
 from maple.analysis.findings import Finding
+from maple.analysis.gains import gains
 from maple.analysis.observed import Observed
 from maple.analysis.questions import findings
 from maple.analysis.results import Macro, Results, Setting, results, settings_of
@@ -91,6 +92,9 @@ class Gathered:
     answers: pl.DataFrame
     choices: pl.DataFrame
     prompts: pl.DataFrame
+    transfer: pl.DataFrame
+    gains: pl.DataFrame
+    variance: pl.DataFrame
     statuses: dict[str, str]
     unscored: frozenset[tuple[str, str]]
     answered: frozenset[str]
@@ -120,9 +124,12 @@ def gather(store: Store) -> Gathered:
     plan = plan_of(store)
     store = Snapshot(store.root)
     found = results(plan, blocks(store, plan))
+    observed = Observed(plan, found)
+    training = frames.training(store, plan)
     records = _records(store, plan)
     statuses = {record.id: record.status for record in records}
     cells = frames.cells(store, plan)
+    prompts, held_out = rates.prompts(store, plan), frames.held_out(store, plan)
     return Gathered(
         store=store,
         plan=plan,
@@ -134,16 +141,19 @@ def gather(store: Store) -> Gathered:
             if isinstance(record.cell, ScoreCell)
         ),
         answered=frozenset(cells.filter(pl.col("n") > 0)["eval_id"]),
-        training=frames.training(store, plan),
+        training=training,
         training_data=frames.training_data(store, plan),
-        held_out=frames.held_out(store, plan),
+        held_out=held_out,
         curves=frames.curves(store, plan),
         validation=frames.validation(store, plan),
         answers=rates.answers(store, plan),
         choices=rates.choices(store, plan),
-        prompts=rates.prompts(store, plan),
+        prompts=prompts,
+        transfer=transfer_table.table(transfer_table.rows(observed, prompts)),
+        gains=gains(observed, training, cells),
+        variance=spread.table(plan, found),
         results=found,
-        findings=findings(Observed(plan, found)),
+        findings=findings(observed, prompts, held_out),
         macros={(row.setting, row.train_id, row.eval_bits): row for row in found.macros},
         tables=tables_of(plan),
         told=differing(plan.train.values()),

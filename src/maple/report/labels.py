@@ -13,6 +13,8 @@ from maple.study.setups import translation
 
 MINUS = "\N{MINUS SIGN}"
 UP, DOWN = "▲", "▼"
+ERROR_RATE = 0.05
+"""Below this a corrected p-value counts."""
 _STEPS = ("learning_rate", "options")
 """Fields that are told of every table's methods, and in a label where they tell cells apart."""
 
@@ -135,6 +137,12 @@ def signed(value: float) -> str:
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", MINUS)
 
 
+def signed_two(value: float) -> str:
+    """A number with its sign and two decimals; 0.00 has none."""
+    rounded = round(value, 2) + 0.0
+    return "0.00" if rounded == 0 else f"{rounded:+.2f}".replace("-", MINUS)
+
+
 def nats(value: float | None) -> str:
     """A loss, three decimals; a dash if unknown."""
     return "–" if value is None else f"{value:.3f}"
@@ -161,6 +169,17 @@ def direction(estimate: Estimate) -> str:
     if estimate.high is not None and estimate.high < 0:
         return DOWN
     return ""
+
+
+def mark(estimate: Estimate | None, adjusted: float | None) -> str:
+    """`direction`, doubled where the p-value is below 0.05 after correction, too."""
+    sign = "" if estimate is None else direction(estimate)
+    return 2 * sign if sure(adjusted) else sign
+
+
+def sure(adjusted: float | None) -> bool:
+    """Whether a corrected p-value counts."""
+    return adjusted is not None and adjusted < ERROR_RATE
 
 
 def seconds(value: float | None) -> str:

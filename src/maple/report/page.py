@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,9 @@ from maple.report.references import references
 from maple.report.tables import means, table_notes
 from maple.store import Store
 from maple.store.files import write_bytes
+
+_OF_SUBSET = re.compile(r"[\w.:-]+/[\w.-]+: ")
+"""How a note on a single subset begins: "xquad/spa_Latn: 6 items repeat a question"."""
 
 _REFRESH_SECONDS = 15
 """How often a page that follows a sweep loads itself again."""
@@ -143,7 +147,8 @@ def _render(gathered: Gathered, *, live: bool, items: bool) -> str:
         refresh=_REFRESH_SECONDS if live else None,
         title=plan.study.get("name", gathered.store.root.name),
         plan=plan,
-        notes=gathered.notes,
+        notes=[note for note in gathered.notes if not _OF_SUBSET.match(note)],
+        data_notes=[note for note in gathered.notes if _OF_SUBSET.match(note)],
         sentences=sentences.summary(gathered),
         findings=gathered.findings,
         sections=_sections(gathered),

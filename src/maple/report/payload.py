@@ -14,7 +14,7 @@ from typing import Any
 from maple.analysis.estimates import Estimate
 from maple.analysis.results import Macro
 from maple.languages import language
-from maple.report import curves, labels, ledger, rates, samples, specs, training
+from maple.report import curves, gains, labels, ledger, rates, samples, specs, training, variance
 from maple.report.gathered import Gathered, Line, Table
 from maple.report.ledger import Grid
 from maple.report.selection import Spread, correlation
@@ -131,15 +131,22 @@ def _table(
         "lines": [places[line.key] for line in table.lines],
         "score": _columns([None if one is None else one.score for one in found]),
         "delta": _columns([None if one is None else one.delta for one in found]),
+        "sure": _sure([None if one is None else one.adjusted for one in found]),
         "n": [None if one is None else one.score.n for one in found],
         "state": [STATES.index(cell_state(gathered, name, metric)) for name in evals],
         "mean": {
             "score": _columns([None if one is None else one.score for one in macros]),
             "delta": _columns([None if one is None else one.delta for one in macros]),
+            "sure": _sure([None if one is None else one.adjusted for one in macros]),
             "done": [0 if one is None else len(one.subsets) for one in macros],
         },
         "rho": correlations(gathered, table),
     }
+
+
+def _sure(adjusted: Sequence[float | None]) -> str:
+    """A character a difference: "1" where its p-value counts after correction."""
+    return "".join("01"[labels.sure(p)] for p in adjusted)
 
 
 def correlations(gathered: Gathered, table: Table) -> dict[str, float]:
@@ -199,6 +206,8 @@ def _grids(
         "data": ledger.training_data(gathered),
         "held": training.held_out(gathered),
         "cost": ledger.cost(gathered),
+        "gains": gains.gains(gathered),
+        "variance": variance.variance(gathered),
         "prompts": rates.fertility(gathered),
         "endings": rates.endings(gathered),
         "rates": rates.rates(gathered),

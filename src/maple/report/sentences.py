@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ def summary(gathered: Gathered) -> tuple[Sentence, ...]:
         Sentence("", _compared(gathered)),
         Sentence("", _progress(gathered)),
         *(_outcome(gathered, table) for table in tables),
+        *_verdicts(gathered),
     )
 
 
@@ -104,6 +106,22 @@ def _outcome(gathered: Gathered, table: Table) -> Sentence:
     if waiting:
         text += f" {waiting} not comparable yet: a language is missing."
     return Sentence(f"{about}:", text)
+
+
+def _verdicts(gathered: Gathered) -> Iterator[Sentence]:
+    """What was decided, a sentence each; what was not, in one."""
+    undecided = []
+    for one in gathered.findings:
+        if one.verdict == "undecided":
+            undecided.append(one.key)
+            continue
+        text = f"{one.claim} {one.verdict.capitalize()}"
+        if one.effect is not None and one.low is not None and one.high is not None:
+            bounds = f"[{labels.signed_two(one.low)}, {labels.signed_two(one.high)}]"
+            text += f": {labels.signed_two(one.effect)} {bounds} {one.unit} ({one.contrast})"
+        yield Sentence(f"{one.key}:", f"{text}.")
+    if undecided:
+        yield Sentence("Undecided:", f"{', '.join(undecided)}; the findings below say why.")
 
 
 def _told(delta: Estimate) -> str:

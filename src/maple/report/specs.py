@@ -261,7 +261,10 @@ _PARETO: Spec = {
                 "strokeDash": [5, 3],
                 "tooltip": False,
             },
-            "encoding": {"y": {"field": "delta", "type": "quantitative"}},
+            "encoding": {
+                "y": {"field": "delta", "type": "quantitative"},
+                "detail": {"field": "shape", "type": "nominal"},
+            },
         },
         {"mark": {"type": "rule", "color": "$muted", "opacity": 0.55}, "encoding": _REACH},
         {

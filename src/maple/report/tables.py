@@ -51,6 +51,7 @@ def means(gathered: Gathered) -> Grid:
             if macro is None:
                 continue
             delta = macro.delta
+            mark = labels.mark(delta, macro.adjusted)
             rows.append(
                 (
                     with_base(gathered, line.base_name, line.label),
@@ -58,7 +59,7 @@ def means(gathered: Gathered) -> Grid:
                     table.setting.metric,
                     labels.points(macro.score.value),
                     labels.interval(macro.score),
-                    "" if delta is None else labels.signed(delta.value),
+                    "" if delta is None else f"{labels.signed(delta.value)} {mark}".strip(),
                     "" if delta is None else labels.interval(delta, sign=True),
                     f"{len(macro.subsets)} of {macro.planned}",
                 )
@@ -69,7 +70,8 @@ def means(gathered: Gathered) -> Grid:
     )
     note = (
         "Means over languages in points of 100; difference to the untuned base at the same "
-        "precision."
+        f"precision, {labels.UP} or {labels.DOWN} where its interval excludes 0, doubled where its "
+        "p-value by sign flips is below 0.05 by Holm over the cells of the task and metric, too."
     )
     return Grid("Mean over languages", columns, tuple(rows), (note,))
 
@@ -167,13 +169,19 @@ def _caution(gathered: Gathered, table: Table) -> tuple[str, ...]:
         "the difference to the untuned base at the same precision)."
     )
     lines = [meaning]
-    deltas = [row.delta for row in found if row.delta is not None and row.delta.low is not None]
-    if deltas:
-        marked = sum(bool(labels.direction(delta)) for delta in deltas)
+    marks = [
+        labels.mark(row.delta, row.adjusted)
+        for row in found
+        if row.delta is not None and row.delta.low is not None
+    ]
+    if marks:
+        marked, doubled = (sum(len(mark) >= size for mark in marks) for size in (1, 2))
         lines.append(
             f"{labels.UP} or {labels.DOWN}: the interval of the difference excludes 0, which "
-            f"{marked} of {len(deltas)} language differences do. Without any true difference about "
-            "1 in 20 would; no correction is made for looking at many."
+            f"{marked} of {len(marks)} language differences do. Without any true difference about "
+            f"1 in 20 would. Doubled ({2 * labels.UP}, {2 * labels.DOWN}): its p-value by sign "
+            f"flips is below 0.05 after correction for looking at many, too, as {doubled} are "
+            "(languages: Benjamini-Hochberg over this table; means: Holm over its cells)."
         )
     lines += _noise(gathered, table)
     if any(row.score.low is None for row in found):

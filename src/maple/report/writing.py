@@ -29,7 +29,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
 
 
 def latex(grid: Grid) -> str:
-    """A table for the package booktabs; its notes stand in front as comments."""
+    """A table for the packages booktabs and, for triangles, amssymb; its notes are comments."""
     head = "".join(f"% {_plain(note)}\n" for note in grid.notes)
     lines = [
         " & ".join(_latex(text) for text in row) + r" \\" for row in (grid.columns, *grid.rows)

@@ -88,14 +88,19 @@ def score_missing(plan: Plan, store: Store, failed: dict[str, str]) -> int:
     Returns:
         The number of score cells written.
     """
+    return _score(plan, store, {**plan.grid.scores, **plan.checks}, failed)
+
+
+def _score(plan: Plan, store: Store, cells: Mapping[str, ScoreCell], failed: dict[str, str]) -> int:
+    """Score what some score cells lack, as `score_missing`."""
     evals = plan.grid.evals
     # What a later unit of this sweep will be asked has not failed to be scored.
     wanted = {
         name: cell
-        for name, cell in plan.grid.scores.items()
+        for name, cell in cells.items()
         if cell.metric != PMI or store.count_neutral(cell.eval_id, evals[cell.eval_id])
     }
-    return score_cells(store, evals, {**wanted, **plan.checks}, plan.task, failed)
+    return score_cells(store, evals, wanted, plan.task, failed)
 
 
 def score_cells(
@@ -191,6 +196,9 @@ class _Watch:
         self._plan = plan
         self._store = store
         self._on_event = on_event
+        self._metrics: dict[str, dict[str, ScoreCell]] = {}
+        for score_id, cell in (*plan.grid.scores.items(), *plan.checks.items()):
+            self._metrics.setdefault(cell.eval_id, {})[score_id] = cell
         self._current: str | None = None
         self._loading = False
         self._idle_deaths = 0
@@ -206,6 +214,9 @@ class _Watch:
             self._loading = kind == "load"
         elif kind == "done":
             self.outcome.done.append(name)
+            # At once, so that a report says something while the unit is still at work.
+            cells = self._metrics.get(name, {})
+            self.outcome.scored += _score(self._plan, self._store, cells, self.outcome.failed)
         elif kind == "failed":
             self._failed(name, str(event["message"]))
         elif kind == "exit":

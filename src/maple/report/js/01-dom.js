@@ -50,9 +50,14 @@ function direction(spread) {
   return "";
 }
 
+/** `direction`, doubled where the p-value counts after correction, too. */
+function mark(spread) {
+  return direction(spread).repeat(spread.sure ? 2 : 1);
+}
+
 /** "+1.2 [0.3, 2.1] ▲" of a difference. */
 function difference(spread) {
-  return [signed(spread.value), interval(spread, signed), direction(spread)]
+  return [signed(spread.value), interval(spread, signed), mark(spread)]
     .filter((part) => part !== "")
     .join(" ");
 }

@@ -47,14 +47,17 @@ function meanOfCells(parts) {
   return { value, low: value - reach, high: value + reach };
 }
 
-function spreadAt(columns, place) {
+/** `sure` has a "1" where a p-value counts after correction. */
+function spreadAt(columns, place, sure = "") {
   const value = columns.value[place];
-  return value === null ? null : { value, low: columns.low[place], high: columns.high[place] };
+  if (value === null) return null;
+  return { value, low: columns.low[place], high: columns.high[place], sure: sure[place] === "1" };
 }
 
 /** Score or delta of one language of a line; null where there is none. */
 function languageSpread(table, line, subset, kind) {
-  return spreadAt(table[kind], line * table.subsets.length + subset);
+  const place = line * table.subsets.length + subset;
+  return spreadAt(table[kind], place, kind === "delta" ? table.sure : "");
 }
 
 /**
@@ -66,7 +69,7 @@ function languageSpread(table, line, subset, kind) {
 function lineMean(table, line, kind, subsets) {
   if (subsets.length === table.subsets.length) {
     return {
-      mean: spreadAt(table.mean[kind], line),
+      mean: spreadAt(table.mean[kind], line, kind === "delta" ? table.mean.sure : ""),
       done: table.mean.done[line],
       of: subsets.length,
     };

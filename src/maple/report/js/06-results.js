@@ -16,13 +16,13 @@ function valueCell(score, delta, note) {
     ),
   ];
   if (delta !== null) {
-    const mark = direction(delta);
+    const sign = mark(delta);
     parts.push(
       el(
         "div",
-        { class: mark ? "pair delta marked" : "pair delta" },
+        { class: sign ? "pair delta marked" : "pair delta" },
         el("b", {}, signed(delta.value)),
-        el("span", {}, `${interval(delta, signed) || "no interval"} ${mark}`.trim()),
+        el("span", {}, `${interval(delta, signed) || "no interval"} ${sign}`.trim()),
       ),
     );
   }

@@ -310,10 +310,14 @@ function pareto(number, width) {
     .filter(({ cell, mean }) => mean !== null && cell[kind] > 0);
   if (found.length === 0) return null;
   found.sort((a, b) => a.cell[kind] - b.cell[kind] || b.mean.value - a.mean.value);
-  let best = -Infinity;
+  // Of one base alone: what a point costs on one model says nothing about another.
+  const beats = (one, other) =>
+    one.cell.base === other.cell.base &&
+    one.cell[kind] <= other.cell[kind] &&
+    one.mean.value >= other.mean.value &&
+    (one.cell[kind] < other.cell[kind] || one.mean.value > other.mean.value);
   for (const one of found) {
-    one.front = one.mean.value > best;
-    best = Math.max(best, one.mean.value);
+    one.front = !found.some((other) => beats(other, one));
     one.cost = one.cell[kind] * COSTS[kind].scale;
   }
   return {
@@ -388,7 +392,7 @@ const FIGURES = {
   },
   pareto: {
     title: "Cost and gain", spec: "pareto", of: pareto, select: "cost",
-    note: "Mean difference against cost (logarithmic), with 95 % intervals. The dashed line joins cells that nothing cheaper beats; by the point estimates, so it is itself uncertain.",
+    note: "Mean difference against cost (logarithmic), with 95 % intervals. The dashed line joins the cells of a base that no other beats in cost and difference at once; by the point estimates, so it is itself uncertain.",
   },
   curves: {
     title: "Training and held-out loss", spec: "curves", of: trainingCurves, everyTask: true,
