@@ -46,9 +46,10 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
     return Observed(plan, results(plan, blocks(store, plan), resamples=300))
 
 
-def prompts(tokens: dict[str, int]) -> pl.DataFrame:
+def prompts(observed: Observed, tokens: dict[str, int]) -> pl.DataFrame:
+    tokenizer = observed.all[0].cell.tokenizer
     rows = [
-        {"base_name": "base-a", "task": "xcopa", "prompt": "native", "language": key}
+        {"tokenizer": tokenizer, "task": "xcopa", "prompt": "native", "language": key}
         | {"items": 10, "tokens": tokens.get(key, 200)}
         for key in LANGUAGES
     ]
@@ -68,12 +69,14 @@ def test_planted_transfer_is_recovered(observed: Observed) -> None:
 
 
 def test_tokens_are_a_covariate_where_they_are_known(observed: Observed) -> None:
-    found = transfer(observed, prompts({"amh_Ethi": 900, "tam_Taml": 500, "eng_Latn": 100}))
+    found = transfer(
+        observed, prompts(observed, {"amh_Ethi": 900, "tam_Taml": 500, "eng_Latn": 100})
+    )
     assert isinstance(found, Transfer)
     low, high = found.effects[FERTILITY].interval()
     assert low < 0 < high
     # The same number in every language tells nothing.
-    level = transfer(observed, prompts({}))
+    level = transfer(observed, prompts(observed, {}))
     assert isinstance(level, Transfer)
     assert FERTILITY not in level.effects
 

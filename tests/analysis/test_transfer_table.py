@@ -127,7 +127,7 @@ def test_adapters_that_lack_different_units_are_not_averaged(fake: Fake) -> None
 
 
 def test_of_equally_large_sets_the_commonest_counts(tmp_path: Path) -> None:
-    fake = filled(tmp_path, scorer, items=4)
+    fake = filled(tmp_path, scorer, items=8)
     observed = Observed(fake.plan, results(fake.plan, blocks(fake.store, fake.plan)))
     lacking = [one for one in observed.compared() if one.adapter[1] == 16 and one.cell.r == 8]
     assert len(lacking) == 5

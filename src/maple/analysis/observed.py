@@ -145,6 +145,19 @@ def arm(cell: TrainCell) -> tuple[object, ...]:
     )
 
 
+def whole(
+    found: Mapping[_Name, Sequence[_Member]], unit: Callable[[_Member], Unit]
+) -> dict[_Name, Sequence[_Member]]:
+    """Those that have the most units, and the same ones: means over others do not compare.
+
+    Of several sets of as many units the most frequent one counts.
+    """
+    units = {name: frozenset(map(unit, members)) for name, members in found.items()}
+    times = Counter(units.values())
+    most = max(times, key=lambda one: (len(one), times[one]))
+    return {name: found[name] for name, own in units.items() if own == most}
+
+
 class Observed:
     """A study's observations, its untuned bases left out.
 
@@ -265,17 +278,17 @@ class Observed:
         return float(100 * (weights @ (values[own] - values[base]))), drawn
 
     def _by_adapter(self, observations: Sequence[Observation]) -> Means | None:
-        whole, left_out = complete(observations)
-        if not whole:
+        kept, left_out = complete(observations)
+        if not kept:
             return None
-        gained = [self.weighted_gain(found, shares(found)) for found in whole.values()]
+        gained = [self.weighted_gain(found, shares(found)) for found in kept.values()]
         return Means(
-            tuple(whole),
-            tuple(found[0].cell for found in whole.values()),
+            tuple(kept),
+            tuple(found[0].cell for found in kept.values()),
             np.array([value for value, _ in gained]),
             np.stack([drawn for _, drawn in gained]),
-            self.groups(one for found in whole.values() for one in found),
-            len(next(iter(whole.values()))),
+            self.groups(one for found in kept.values() for one in found),
+            len(next(iter(kept.values()))),
             left_out,
         )
 
@@ -289,20 +302,10 @@ def complete(observations: Iterable[Observation]) -> tuple[dict[Adapter, list[Ob
     of_adapter: dict[Adapter, list[Observation]] = {}
     for one in observations:
         of_adapter.setdefault(one.adapter, []).append(one)
-    whole = same_units(of_adapter, lambda one: one.unit)
-    return whole, len(of_adapter) - len(whole)
-
-
-def same_units(
-    found: Mapping[_Name, list[_Member]], unit: Callable[[_Member], Unit]
-) -> dict[_Name, list[_Member]]:
-    """Those that have the same units, as `complete` chooses them."""
-    sets = {name: frozenset(map(unit, members)) for name, members in found.items()}
-    counted = Counter(sets.values())
-    if not counted:
-        return {}
-    most = max(counted, key=lambda units: (len(units), counted[units]))
-    return {name: found[name] for name, units in sets.items() if units == most}
+    if not of_adapter:
+        return {}, 0
+    kept = whole(of_adapter, lambda one: one.unit)
+    return {name: list(found) for name, found in kept.items()}, len(of_adapter) - len(kept)
 
 
 def shares(observations: Sequence[Observation]) -> Floats:

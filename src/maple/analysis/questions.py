@@ -33,7 +33,7 @@ from maple.analysis.observed import (
     Observed,
     Unit,
     arm,
-    same_units,
+    whole,
 )
 from maple.analysis.plateau import bend
 from maple.analysis.published import SOURCE, Published, published
@@ -45,11 +45,11 @@ from maple.records import TrainCell
 
 POINTS, DOUBLING = "points", "points a doubling"
 
-# Tails are not known better than this.
-_LEAST_P = 0.001
-
 _PAPERS_LAST = 128
 """The highest rank of the paper."""
+
+# Tails are not known better than this.
+_LEAST_P = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,7 +450,7 @@ class _Questions:
                 pairs.setdefault(key[0], []).append((one, sides[1][key]))
         if not pairs:
             return None
-        kept = same_units(pairs, lambda pair: pair[0].unit)
+        kept = whole(pairs, lambda pair: pair[0].unit)
         values, replicates, groups = [], [], []
         for found in kept.values():
             own, drawn = self.observed.points([one for one, _ in found])
@@ -594,7 +594,7 @@ class _Questions:
         adapters: dict[tuple[str, int], list[Observation]] = {}
         for one in wanted:
             adapters.setdefault(one.adapter, []).append(one)
-        kept = list(same_units(adapters, lambda one: one.unit).values())
+        kept = list(whole(adapters, lambda one: one.unit).values())
         cells = [found[0].cell for found in kept]
         values, replicates = [], []
         for found in kept:
@@ -698,7 +698,7 @@ class _Questions:
             adapters.setdefault(one.adapter, []).append(one)
         if not adapters:
             return None
-        kept = list(same_units(adapters, lambda one: one.unit).values())
+        kept = list(whole(adapters, lambda one: one.unit).values())
         values, replicates = [], []
         for found in kept:
             own, drawn = self.observed.points(found)
@@ -762,7 +762,7 @@ class _Questions:
                     of_both.setdefault((one.adapter, other.adapter), []).append((one, other))
         if not of_both:
             return None
-        kept = same_units(of_both, lambda pair: pair[0].unit)
+        kept = whole(of_both, lambda pair: pair[0].unit)
         values, replicates = [], []
         for pairs in kept.values():
             own, drawn = self.observed.points([one for one, _ in pairs])
@@ -937,12 +937,10 @@ class _Questions:
         if isinstance(found, str):
             return dataclasses.replace(case, missing=found)
         parts = tuple(part(MEANINGS[name], effect) for name, effect in found.effects.items())
-        note = f"Adapters: {found.adapters}; languages without English: {found.languages}."
+        note = f"Adapters: {found.adapters}; languages beside English: {found.languages}."
         if found.without_tokens:
-            note += (
-                f" Left out, since their tokens are not known beside English: "
-                f"{found.without_tokens}."
-            )
+            left_out = found.without_tokens
+            note += f" Left out, since their tokens are not known beside English: {left_out}."
         if FAMILY not in found.effects:
             missing = "no language asked has a family that was trained on without itself"
             return dataclasses.replace(case, missing=missing, parts=parts, note=note)

@@ -64,7 +64,7 @@ def transfer(observed: Observed, prompts: pl.DataFrame | None) -> Transfer | str
         and one.language.family is not None
     ]
     premiums = {} if prompts is None else _premiums(prompts)
-    counted = [one for one in kept if (one.cell.base_name, one.language.key) in premiums]
+    counted = [one for one in kept if (one.cell.tokenizer, one.language.key) in premiums]
     lost = len({one.language.key for one in kept} - {one.language.key for one in counted})
     # Tokens help only where there are enough languages left that have been counted.
     with_tokens = bool(counted) and lost < len({one.language.key for one in kept}) / 2
@@ -75,7 +75,7 @@ def transfer(observed: Observed, prompts: pl.DataFrame | None) -> Transfer | str
     columns = _columns(kept)
     if with_tokens:
         columns[FERTILITY] = np.array(
-            [premiums[one.cell.base_name, one.language.key] for one in kept]
+            [premiums[one.cell.tokenizer, one.language.key] for one in kept]
         )
     strata = [(one.unit[0], one.cell.base_name) for one in kept]
     names = list(columns)
@@ -128,17 +128,17 @@ def _columns(kept: Sequence[Observation]) -> dict[str, Floats]:
 
 
 def _premiums(prompts: pl.DataFrame) -> dict[tuple[str, str], float]:
-    """log2 of tokens an item over those of the same task in English, by base and language."""
-    each = prompts.group_by("base_name", "task", "prompt", "language").agg(
+    """log2 of tokens an item over those of the same task in English, by tokenizer and language."""
+    each = prompts.group_by("tokenizer", "task", "prompt", "language").agg(
         (pl.col("tokens").sum() / pl.col("items").sum()).alias("size")
     )
     english = each.filter(pl.col("language") == ENGLISH).drop("language")
-    beside = each.join(english, on=["base_name", "task", "prompt"], suffix="_english")
-    found = beside.group_by("base_name", "language").agg(
+    beside = each.join(english, on=["tokenizer", "task", "prompt"], suffix="_english")
+    found = beside.group_by("tokenizer", "language").agg(
         (pl.col("size") / pl.col("size_english")).log(2).mean().alias("premium")
     )
     return {
-        (base, key): premium
-        for base, key, premium in found.select("base_name", "language", "premium").iter_rows()
+        (tokenizer, key): premium
+        for tokenizer, key, premium in found.select("tokenizer", "language", "premium").iter_rows()
         if premium is not None and np.isfinite(premium)
     }
