@@ -270,7 +270,8 @@ def test_bits_that_matter_are_not_equivalent(planted: Answers) -> None:
 
 def test_where_nothing_was_planted_no_effect_is_found(null: Answers) -> None:
     assert {key for key in DIRECTIONAL if null[key].verdict == "supported"} == set()
-    assert null["families"].verdict == "undecided"
+    assert {null[key].verdict for key in ("families", "plateau")} == {"undecided"}
+    assert null["transfer"].verdict != "supported"
     assert {null[key].verdict for key in ("H6", "H7", "4 bits")} <= {"supported", "undecided"}
     assert holds(null["H1"], 0.0)
     assert holds(null["H2"], 0.0)
@@ -381,7 +382,7 @@ def test_cells_that_have_answered_less_than_others_are_left_out(small: Study) ->
         ]
         values[rows, 40:], answered[rows] = np.nan, 40
         found.append(dataclasses.replace(block, scores=values, answered=answered))
-    seen = dataclasses.replace(small, blocks=tuple(found)).observed()
+    seen = dataclasses.replace(small, blocks=tuple(found)).observed().judged()
     assert len(seen.all) == len(small.observed().all) - 8
     assert name not in {one.adapter[0] for one in seen.all}
 
@@ -402,7 +403,9 @@ def test_an_adapter_that_answers_in_several_precisions_counts_once(study: Study)
         return moved
 
     plan = study.plan.model_copy(update={"evals": trained_at_16(study.plan.evals)})
-    seen = dataclasses.replace(study, plan=plan).observed(50)
+    every = dataclasses.replace(study, plan=plan).observed(50)
+    assert len(every.all) == 18 * 2 * len(LANGUAGES)
+    seen = every.judged()
     assert len(seen.all) == 9 * 2 * len(LANGUAGES)
     assert {one.adapter[1] for one in seen.all} == {16}
     assert all(one.as_trained for one in seen.all)

@@ -148,7 +148,7 @@ def test_a_straight_line_has_no_bend_to_speak_of() -> None:
 def test_few_ranks_or_adapters_have_no_bend() -> None:
     assert "four ranks" in str(bend(line((8, 16, 32), {8: 0, 16: 1, 32: 2}, 0.1)))
     flat = {8: 0.0, 16: 1.0, 32: 2.0, 64: 3.0}
-    assert "none to tell chance by" in str(bend(line((8, 16, 32, 64), flat, 0.1, seeds=1)))
+    assert "too few adapters" in str(bend(line((8, 16, 32, 64), flat, 0.1, seeds=1)))
 
 
 def test_gains_of_adapters_are_over_the_same_units(observed: Observed) -> None:
@@ -192,13 +192,13 @@ def test_single_answers_tell_the_slope_of_cell_means(tmp_path: Path) -> None:
     found = Observed(plan, results(plan, scored, resamples=200))
     single = item_slopes(found, found.all, lambda one: one.group, scored)
     assert isinstance(single, ItemSlopes)
-    # 8 adapters in 21 languages: 20,000 answers are 119 of each, and there are 100.
-    assert (single.answers, single.subsets) == (8 * 21 * 100, 21)
+    # 21 languages: 300 items are 14 of each, of 8 adapters.
+    assert (single.answers, single.items, single.subsets) == (8 * 21 * 14, 14, 21)
     means = slopes(found, found.all, lambda one: one.group)
     assert isinstance(means, Slopes)
-    # All items in both: the same slope, and 3 within its interval.
+    # The same slope: fewer items, so a wider interval, which holds the other and what was planted.
     own, other = single.slopes.effects[RANK, LOW], means.effects[RANK, LOW]
-    assert own.value == pytest.approx(other.value, abs=0.05)
     low, high = own.interval()
+    assert low < other.value < high
     assert low < 3.0 < high
-    assert low > 0
+    assert own.error > other.error

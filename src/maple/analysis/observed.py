@@ -5,6 +5,7 @@ Letters in shapes: m observations, a adapters, b resamples.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ class Observation:
 
     Attributes:
         row: of the panel.
-        base: row of the untuned base asked in the same way; None where it is not there.
+        base: row of the untuned base asked the same items in the same way; None where it is not
+            there.
+        n: items answered.
     """
 
     unit: Unit
@@ -50,6 +53,7 @@ class Observation:
     cell: TrainCell
     row: int
     base: int | None
+    n: int
 
     @property
     def group(self) -> str | None:
@@ -157,11 +161,6 @@ def whole(
 class Observed:
     """A study's observations, its untuned bases left out.
 
-    An adapter that answers in several precisions counts once, in the one that it was trained in, or
-    else in the most bits: its luck is one, however often it is looked at. Cells of a single cluster
-    are left out, since nothing tells how far they can be trusted, and so are those that have
-    answered fewer items than others of their subset: means over other items do not compare.
-
     Args:
         plan: the study.
         results: its estimates.
@@ -171,19 +170,15 @@ class Observed:
         self.plan = plan
         self.panel = results.panel
         bases = untuned(plan)
-        rows = {key: row for key, row in self.panel.rows.items() if self.panel.groups[row] > 1}
-        precisions = _precisions(plan)
+        rows = self.panel.rows
         answered = {key: one.score.n for key, one in results.cells.items()}
-        most: dict[Unit, int] = {}
-        found, sizes = [], []
+        found = []
         for score_id, score in plan.scores.items():
             asked = plan.evals[score.eval_id]
             cell = plan.train[asked.train_id]
             key = score.eval_id, score.metric
             primary = plan.primary_metrics.get(asked.task) == score.metric
             if cell.method == "none" or not primary or key not in rows:
-                continue
-            if asked.eval_bits != precisions[asked.train_id]:
                 continue
             spoken = language(plan.languages[f"{asked.task}/{asked.subset}"])
             of_base = bases.get(score.eval_id, ""), score.metric
@@ -193,12 +188,30 @@ class Observed:
             setting = settings_of(plan, score_id)[0]
             adapter = asked.train_id, asked.eval_bits
             unit = setting, asked.subset
-            found.append(Observation(unit, spoken, adapter, cell, rows[key], base))
-            sizes.append(answered[key])
-            most[unit] = max(answered[key], most.get(unit, 0))
-        self.all = tuple(
-            one for one, size in zip(found, sizes, strict=True) if size == most[one.unit]
-        )
+            found.append(Observation(unit, spoken, adapter, cell, rows[key], base, answered[key]))
+        self.all = tuple(found)
+
+    def judged(self) -> Observed:
+        """With the observations alone that verdicts may rest on.
+
+        An adapter that answers in several precisions counts once, in the one that it was trained
+        in, or else in the most bits: its luck is one, however often it is looked at. Cells of a
+        single cluster are left out, since nothing tells how far they can be trusted, and so are
+        those that have answered fewer items than others of their subset: means over other items
+        do not compare.
+        """
+        precisions = _precisions(self.plan)
+        kept = [
+            one
+            for one in self.all
+            if one.adapter[1] == precisions[one.adapter[0]] and self.panel.groups[one.row] > 1
+        ]
+        most: dict[Unit, int] = {}
+        for one in kept:
+            most[one.unit] = max(one.n, most.get(one.unit, 0))
+        found = copy.copy(self)
+        found.all = tuple(one for one in kept if one.n == most[one.unit])
+        return found
 
     def compared(self) -> list[Observation]:
         """Those whose untuned base has answered the same items."""

@@ -61,7 +61,7 @@ def bend(means: Means) -> Bend | str:
     ]
     free = len(dose) - int(np.linalg.matrix_rank(columns[0])) - 1
     if free < 1:
-        return f"{len(dose)} adapters leave none to tell chance by"
+        return f"too few adapters to tell chance by: {len(dose)}"
     place, slopes, left = _best(columns, means.values[:, None])
     chance = float(left[0]) / free
     generator = np.random.default_rng(_SEED)

@@ -101,9 +101,10 @@ def findings(
         held_out: `frames.held_out`, to stand beside the gains of high ranks.
         scored: `blocks.blocks`, for a model of single answers beside that of cell means.
     """
-    if not observed.all:
+    judged = observed.judged()
+    if not judged.all:
         return ()
-    cases = tuple(_Questions(observed, prompts, held_out, scored).cases())
+    cases = tuple(_Questions(judged, prompts, held_out, scored).cases())
     p_values = [p for case in cases for p in (case.right, case.wrong) if p is not None]
     corrected = iter(adjusted(p_values, "holm"))
     found = []
@@ -941,8 +942,8 @@ class _Questions:
             right=min(1.0, 2 * found.after.below(margin)),
             wrong=min(1.0, 2 * found.after.above()),
             parts=parts,
-            note=f"{note} Levelling off: less than {margin:.2g} points a doubling, {MARGIN:g} "
-            "point over the ranks behind the bend.",
+            note=f"{note} Levelling off: below {margin:.2g} a doubling, which is {MARGIN:g} point "
+            "over the ranks behind the bend.",
         )
 
     def _held_out_losses(self, means: Means) -> Iterator[Part]:

@@ -31,6 +31,9 @@ ANSWERS = 20_000
 LEAST_ITEMS = 10
 """Items of a subset that it takes to be in that sample, where there are enough subsets."""
 
+MOST_ITEMS = 300
+"""Items of all subsets together: each is a random effect, and the cost goes by their cube."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slopes:
@@ -240,9 +243,11 @@ def _sample(wanted: Sequence[Observation], group: Group) -> tuple[list[Observati
     adapters = len({one.adapter for one in kept})
     if not units:
         return [], 0
-    most = max(1, min(len(units), ANSWERS // (adapters * LEAST_ITEMS)))
+    affordable = min(ANSWERS // (adapters * LEAST_ITEMS), MOST_ITEMS // LEAST_ITEMS)
+    most = max(1, min(len(units), affordable))
     spaced = {units[at * len(units) // most] for at in range(most)}
-    return [one for one in kept if one.unit in spaced], ANSWERS // (adapters * most)
+    number = max(1, min(ANSWERS // (adapters * most), MOST_ITEMS // most))
+    return [one for one in kept if one.unit in spaced], number
 
 
 def _dose(one: Observation, name: str) -> int:

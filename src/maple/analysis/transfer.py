@@ -58,7 +58,10 @@ def transfer(observed: Observed, prompts: pl.DataFrame | None) -> Transfer | str
     kept = [
         one
         for one in observed.compared()
-        if one.cell.languages and one.group != IN_ENGLISH and one.language.family is not None
+        if one.cell.languages
+        and one.natural
+        and one.group != IN_ENGLISH
+        and one.language.family is not None
     ]
     premiums = {} if prompts is None else _premiums(prompts)
     counted = [one for one in kept if (one.cell.tokenizer, one.language.key) in premiums]
