@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg, optimize, sparse
+from threadpoolctl import threadpool_limits
 
 from maple.analysis.estimates import Floats, Replicates
 
@@ -117,6 +118,14 @@ def fit(
     Raises:
         ValueError: no observation to spare, or fixed effects that cannot be told apart.
     """
+    # Matrices of a few hundred rows: threads gain little, and lose all of it on a busy machine.
+    with threadpool_limits(1):
+        return _fitted(observations, fixed, terms, strata)
+
+
+def _fitted(
+    observations: Floats, fixed: Floats, terms: Sequence[Term], strata: Sequence[object]
+) -> Fit:
     model = _Model(observations, fixed, terms, strata)
     if model.free <= 0:
         raise ValueError(f"too few cell means to tell chance by: {len(observations)}")
