@@ -160,13 +160,22 @@ def _render(gathered: Gathered, *, live: bool, items: bool) -> str:
         provenance=ledger.provenance(gathered),
         bases=ledger.bases(gathered),
         identifiers=ledger.identifiers(gathered),
-        study=json.dumps(plan.study, indent=2, ensure_ascii=False),
+        study=_study(gathered),
         data=Markup(payload.to_json(content)),  # noqa: S704 - nothing in it ends the element
         scripts=scripts,
         hashes=[_hash(text) for text in scripts],
     )
     # The template's macros leave blank lines, which must not stand before the doctype.
     return page.lstrip()
+
+
+def _study(gathered: Gathered) -> str:
+    """The study as its file says it; the plan's copy has the paths of this machine."""
+    path = gathered.store.root / "study.toml"
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return json.dumps(gathered.plan.study, indent=2, ensure_ascii=False)
 
 
 @cache
