@@ -111,11 +111,6 @@ class Means:
             replicates=self.replicates[kept],
         )
 
-    def where(self, wanted: Callable[[TrainCell], bool]) -> Means | None:
-        """Those of some adapters; None where there are none."""
-        kept = [place for place, cell in enumerate(self.cells) if wanted(cell)]
-        return self.at(kept) if kept else None
-
 
 def group_of(spoken: Language) -> str | None:
     """The group that a language counts to.
