@@ -71,10 +71,10 @@ def adjusted(p_values: Sequence[float], method: Literal["holm", "bh"]) -> list[f
 
 
 def bonferroni(p: float, tests: int = 2) -> float:
-    """The least p-value of some tests, corrected for having that choice.
+    """A p-value corrected for the choice that there was.
 
     Args:
-        tests: how many; two are those for and against one claim.
+        tests: how many could have been taken; two are those for and against one claim.
     """
     return min(1.0, tests * p)
 
