@@ -60,6 +60,10 @@ class Effect:
         parts = sum(part.value**2 / part.freedom for part in self.variances)
         return float(total**2 / parts) if parts > 0 else float("inf")
 
+    def source(self, of: str) -> Variance | None:
+        """The variance of what `of` names; None where it is not in the effect."""
+        return next((part for part in self.variances if part.of == of), None)
+
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Student's interval around the value."""
         reach = self._quantile((1 + level) / 2) * self.error

@@ -8,12 +8,12 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
-from maple.analysis.effects import design
+from maple.analysis.effects import Effect, average, design
 from maple.analysis.estimates import Floats, Replicates, intervals
 from maple.analysis.results import Results, Setting, settings_of, untuned
 from maple.languages import ENGLISH, Language, language
@@ -94,27 +94,21 @@ class Means:
 
     def design(self) -> Floats:
         """What the adapters differ in by the study's intention, [a, p]."""
-        return design(
-            [
-                [float(np.log2(cell.r)) if cell.r else 0.0 for cell in self.cells],
-                [float(np.log2(bits)) for _, bits in self.adapters],
-                [arm(cell) for cell in self.cells],
-            ]
-        )
+        return intended(self.cells, [doublings(bits) for _, bits in self.adapters])
 
-    def where(self, wanted: Callable[[TrainCell], bool]) -> Means | None:
-        """Those of some adapters; None where there are none."""
-        kept = [place for place, cell in enumerate(self.cells) if wanted(cell)]
-        if not kept:
-            return None
-        return Means(
-            tuple(self.adapters[place] for place in kept),
-            tuple(self.cells[place] for place in kept),
-            self.values[kept],
-            self.replicates[kept],
-            self.groups,
-            self.units,
-            self.left_out,
+    def mean(self) -> Effect:
+        """Over the adapters, as one would see it with other seeds and other items."""
+        return average(self.values, self.replicates, self.groups, self.design())
+
+    def at(self, places: Sequence[int]) -> Means:
+        """Those of some adapters, in the order of `places`."""
+        kept = list(places)
+        return replace(
+            self,
+            adapters=tuple(self.adapters[place] for place in kept),
+            cells=tuple(self.cells[place] for place in kept),
+            values=self.values[kept],
+            replicates=self.replicates[kept],
         )
 
 
@@ -143,6 +137,21 @@ def arm(cell: TrainCell) -> tuple[object, ...]:
         cell.options,
         cell.transform,
     )
+
+
+def intended(cells: Sequence[TrainCell], bits: Sequence[float]) -> Floats:
+    """Columns of what adapters differ in by the study's intention, [a, p].
+
+    Args:
+        cells: of the adapters.
+        bits: theirs, on the scale that effects are linear in.
+    """
+    return design([[doublings(cell.r) for cell in cells], bits, [arm(cell) for cell in cells]])
+
+
+def doublings(level: int | None) -> float:
+    """log2 of a rank or of bits; 0 where there is none."""
+    return float(np.log2(level)) if level else 0.0
 
 
 def whole(
@@ -222,6 +231,11 @@ class Observed:
         rows = [one.row for one in observations]
         return 100 * self.panel.values[rows], 100 * self.panel.replicates[rows]
 
+    def mean_points(self, observations: Sequence[Observation]) -> tuple[float, Replicates]:
+        """Their mean score in points, and its resamples, [b]."""
+        values, replicates = self.points(observations)
+        return float(values.mean()), replicates.mean(axis=0)
+
     def gains(self, observations: Sequence[Observation]) -> tuple[Floats, Replicates]:
         """Differences to the untuned base in points, [m], and their resamples, [m, b]."""
         own = [one.row for one in observations]
@@ -293,15 +307,21 @@ class Observed:
         )
 
 
+def by_adapter(observations: Iterable[Observation]) -> dict[Adapter, list[Observation]]:
+    """All observations of each adapter."""
+    found: dict[Adapter, list[Observation]] = {}
+    for one in observations:
+        found.setdefault(one.adapter, []).append(one)
+    return found
+
+
 def complete(observations: Iterable[Observation]) -> tuple[dict[Adapter, list[Observation]], int]:
     """The adapters that have the same units, as many as possible, and how many lack some.
 
     Means over other units do not compare. Of several sets of equally many units, the one that
     most adapters have is taken.
     """
-    of_adapter: dict[Adapter, list[Observation]] = {}
-    for one in observations:
-        of_adapter.setdefault(one.adapter, []).append(one)
+    of_adapter = by_adapter(observations)
     if not of_adapter:
         return {}, 0
     kept = whole(of_adapter, lambda one: one.unit)

@@ -17,7 +17,7 @@ import numpy as np
 
 from maple.analysis.effects import Effect, Variance, design
 from maple.analysis.estimates import Floats, Replicates
-from maple.analysis.observed import Means, arm
+from maple.analysis.observed import Means, arm, doublings
 
 _SEED = 0
 
@@ -50,9 +50,9 @@ def bend(means: Means) -> Bend | str:
     ranks = sorted({cell.r for cell in means.cells if cell.r})
     if len(ranks) < 4:
         return f"a bend takes four ranks, and the study has {len(ranks)}"
-    dose = np.array([np.log2(cell.r or 1) for cell in means.cells])
+    dose = np.array([doublings(cell.r) for cell in means.cells])
     others = design(
-        [[float(np.log2(bits)) for _, bits in means.adapters], [arm(cell) for cell in means.cells]]
+        [[doublings(bits) for _, bits in means.adapters], [arm(cell) for cell in means.cells]]
     )
     bends = [float(np.log2(rank)) for rank in ranks[1:-1]]
     columns = [

@@ -85,12 +85,8 @@ def answers(store: Store, plan: PlanFile) -> pl.DataFrame:
         )
         ends = {reason: one.counts((stops == reason).to_numpy()) / n for reason in ("eos", "stop")}
         for at, eval_id in enumerate(one.evals):
-            cell = plan.evals[eval_id]
             rows[eval_id] = {
-                "eval_id": eval_id,
-                "task": cell.task,
-                "subset": cell.subset,
-                "n": int(n[at]),
+                **_head(plan, eval_id, n[at]),
                 **{reason: float(share[at]) for reason, share in ends.items()},
                 "mean_tokens": float(tokens[at] / n[at]),
                 "identified": int(identified[at]) if eval_id in tried else None,
@@ -125,12 +121,8 @@ def choices(store: Store, plan: PlanFile) -> pl.DataFrame:
         right = one.counts(hits)
         for at, eval_id in enumerate(one.evals):
             if n[at]:
-                cell = plan.evals[eval_id]
                 rows[eval_id] = {
-                    "eval_id": eval_id,
-                    "task": cell.task,
-                    "subset": cell.subset,
-                    "n": int(n[at]),
+                    **_head(plan, eval_id, n[at]),
                     "choice": int(common[at]) + 1,
                     **shares[at],
                     "right": float(right[at] / n[at]),
@@ -200,6 +192,12 @@ def _answered(
         table = stacked.table.filter(pl.Series(within)).drop("example_id")
         evals_done = tuple(done[at] for at in present)
         yield _Answers(evals_done, numbers, item, clusters[item], table, items)
+
+
+def _head(plan: PlanFile, eval_id: str, n: int) -> Row:
+    """What every row of rates begins with."""
+    cell = plan.evals[eval_id]
+    return {"eval_id": eval_id, "task": cell.task, "subset": cell.subset, "n": int(n)}
 
 
 def _silent(texts: pl.Series) -> tuple[Flags, Flags]:

@@ -70,6 +70,15 @@ def adjusted(p_values: Sequence[float], method: Literal["holm", "bh"]) -> list[f
     return [float(p) for p in found]
 
 
+def bonferroni(p: float, tests: int = 2) -> float:
+    """A p-value corrected for the choice that there was.
+
+    Args:
+        tests: how many could have been taken; two are those for and against one claim.
+    """
+    return min(1.0, tests * p)
+
+
 def _signs(clusters: int, flips: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
     """Columns of -1 and 1, [c, some of f]."""
     generator = np.random.default_rng((seed, 1))

@@ -133,35 +133,31 @@ def to_csv(rows: pl.DataFrame) -> bytes:
 
 def _macros(gathered: Gathered) -> pl.DataFrame:
     rows = []
-    for shown in gathered.tables:
-        for line in shown.lines:
-            macro = gathered.macro(shown, line)
-            if macro is None:
-                continue
-            delta = macro.delta
-            rows.append(
-                {
-                    "train_id": line.train_id,
-                    "base_name": line.base_name,
-                    "label": line.label,
-                    "eval_bits": line.eval_bits,
-                    "task": shown.setting.task,
-                    "dataset": shown.setting.dataset,
-                    "prompt": shown.setting.prompt,
-                    "template": shown.setting.template,
-                    "n_shot": shown.setting.n_shot,
-                    "metric": shown.setting.metric,
-                    "metric_version": shown.setting.version,
-                    "subsets": " ".join(macro.subsets),
-                    "subsets_planned": macro.planned,
-                    "score": macro.score.value,
-                    "score_low": macro.score.low,
-                    "score_high": macro.score.high,
-                    "delta": delta.value if delta else None,
-                    "delta_low": delta.low if delta else None,
-                    "delta_high": delta.high if delta else None,
-                    "p": macro.p,
-                    "adjusted": macro.adjusted,
-                }
-            )
+    for shown, line, macro in gathered.means():
+        delta = macro.delta
+        rows.append(
+            {
+                "train_id": line.train_id,
+                "base_name": line.base_name,
+                "label": line.label,
+                "eval_bits": line.eval_bits,
+                "task": shown.setting.task,
+                "dataset": shown.setting.dataset,
+                "prompt": shown.setting.prompt,
+                "template": shown.setting.template,
+                "n_shot": shown.setting.n_shot,
+                "metric": shown.setting.metric,
+                "metric_version": shown.setting.version,
+                "subsets": " ".join(macro.subsets),
+                "subsets_planned": macro.planned,
+                "score": macro.score.value,
+                "score_low": macro.score.low,
+                "score_high": macro.score.high,
+                "delta": delta.value if delta else None,
+                "delta_low": delta.low if delta else None,
+                "delta_high": delta.high if delta else None,
+                "p": macro.p,
+                "adjusted": macro.adjusted,
+            }
+        )
     return frame(_MACROS, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -113,6 +113,14 @@ class Gathered:
     def macro(self, table: Table, line: Line) -> Macro | None:
         """The mean over languages of a row; None where nothing of it is finished."""
         return self.macros.get((table.setting, *line.key))
+
+    def means(self) -> Iterator[tuple[Table, Line, Macro]]:
+        """Every row that has a mean, of all tables in their order."""
+        for table in self.tables:
+            for line in table.lines:
+                macro = self.macro(table, line)
+                if macro is not None:
+                    yield table, line, macro
 
 
 def gather(store: Store) -> Gathered:

@@ -45,25 +45,21 @@ def cell_state(gathered: Gathered, eval_id: str | None, metric: str) -> str:
 def means(gathered: Gathered) -> Grid:
     """The mean over languages of every cell under every metric, for a paper."""
     rows = []
-    for table in gathered.tables:
-        for line in table.lines:
-            macro = gathered.macro(table, line)
-            if macro is None:
-                continue
-            delta = macro.delta
-            mark = labels.mark(delta, macro.adjusted)
-            rows.append(
-                (
-                    with_base(gathered, line.base_name, line.label),
-                    table.title,
-                    table.setting.metric,
-                    labels.points(macro.score.value),
-                    labels.interval(macro.score),
-                    "" if delta is None else f"{labels.signed(delta.value)} {mark}".strip(),
-                    "" if delta is None else labels.interval(delta, sign=True),
-                    f"{len(macro.subsets)} of {macro.planned}",
-                )
+    for table, line, macro in gathered.means():
+        delta = macro.delta
+        mark = labels.mark(delta, macro.adjusted)
+        rows.append(
+            (
+                with_base(gathered, line.base_name, line.label),
+                table.title,
+                table.setting.metric,
+                labels.points(macro.score.value),
+                labels.interval(macro.score),
+                "" if delta is None else f"{labels.signed(delta.value)} {mark}".strip(),
+                "" if delta is None else labels.interval(delta, sign=True),
+                f"{len(macro.subsets)} of {macro.planned}",
             )
+        )
     columns = (
         *("cell", "task", "metric", "mean", "95 % interval", "difference", "95 % interval"),
         "languages",
