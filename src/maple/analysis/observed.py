@@ -94,7 +94,7 @@ class Means:
 
     def design(self) -> Floats:
         """What the adapters differ in by the study's intention, [a, p]."""
-        return intended(self.cells, [doublings(bits) for _, bits in self.adapters])
+        return intended(self.cells, [bits for _, bits in self.adapters])
 
     def mean(self) -> Effect:
         """Over the adapters, as one would see it with other seeds and other items."""
@@ -139,14 +139,22 @@ def arm(cell: TrainCell) -> tuple[object, ...]:
     )
 
 
-def intended(cells: Sequence[TrainCell], bits: Sequence[float]) -> Floats:
+def intended(cells: Sequence[TrainCell], bits: Sequence[int | None]) -> Floats:
     """Columns of what adapters differ in by the study's intention, [a, p].
+
+    Ranks and bits count by doublings.
 
     Args:
         cells: of the adapters.
-        bits: theirs, on the scale that effects are linear in.
+        bits: theirs.
     """
-    return design([[doublings(cell.r) for cell in cells], bits, [arm(cell) for cell in cells]])
+    return design(
+        [
+            [doublings(cell.r) for cell in cells],
+            [doublings(one) for one in bits],
+            [arm(cell) for cell in cells],
+        ]
+    )
 
 
 def doublings(level: int | None) -> float:

@@ -205,5 +205,5 @@ def _of_adapters(observed: Observed, kept: Sequence[Observation]) -> Variance | 
     own = by_adapter(kept)
     values = np.array([float(observed.gains(found)[0].mean()) for found in own.values()])
     # Adapters of one source share their languages; those of several are compared within.
-    columns = intended([found[0].cell for found in own.values()], [float(bits) for _, bits in own])
+    columns = intended([found[0].cell for found in own.values()], [bits for _, bits in own])
     return average(values, np.zeros((len(values), 2)), 2.0, columns).source("adapters")

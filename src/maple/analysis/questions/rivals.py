@@ -114,7 +114,7 @@ def _against(
         values.append(own - np.mean([best[one.language.key] for one in found]))
         replicates.append(drawn)
     cells = [found[0].cell for found in kept.values()]
-    columns = intended(cells, [float(cell.train_bits or 0) for cell in cells])
+    columns = intended(cells, [cell.train_bits for cell in cells])
     return average(np.array(values), np.stack(replicates), observed.groups(shared), columns)
 
 
@@ -152,7 +152,7 @@ def _lora_against_full(observed: Observed, task: str) -> Effect | None:
     if found.source("adapters") is not None:
         return found
     cells = [pairs[0][0].cell for pairs in kept.values()]
-    columns = intended(cells, [float(cell.train_bits or 0) for cell in cells])
+    columns = intended(cells, [cell.train_bits for cell in cells])
     return average(each, drawn, groups, columns)
 
 

@@ -73,7 +73,7 @@ def base_matters_more(evidence: Evidence) -> Case:
     by_data = [[data_of(cell) == name for cell in cells] for name in names]
     if not all(map(any, (*by_base, *by_data))):
         return dataclasses.replace(case, missing="a base or a training set is not finished")
-    columns = intended(cells, [float(cell.train_bits or 0) for cell in cells])
+    columns = intended(cells, [cell.train_bits for cell in cells])
     adapter = average(scores, drawn, observed.groups(wanted), columns).source("adapters")
     if adapter is None:
         return dataclasses.replace(case, missing="no adapter to spare to tell chance by")
