@@ -19,8 +19,7 @@ from maple.models.adapter_files import WEIGHTS_FILE
 from maple.models.scripted import ScriptedModel
 from maple.protocols import Task
 from maple.records import ChoiceRequest, ChoiceResponse, EvalCell, Noise, Unit
-from maple.report import build, summary
-from maple.report.gathered import gather
+from maple.report import build, gather, summary
 from maple.store import Store
 from maple.sweep import plan as plan_module
 from maple.sweep import unit as unit_module
@@ -365,7 +364,7 @@ def test_two_names_of_one_prompt_are_one_cell_in_two_tables(tmp_path: Path) -> N
             assert macro.complete
     titles = [table.title for table in gathered.tables if table.setting.task == "xquad"]
     assert set(titles) == {"xquad (prompt native)", "xquad (prompt english)"}
-    shown = summary(store)
+    shown = summary(gather(store))
     assert [row["prompt"] for row in shown.rows] == ["native"] * 2 + ["english"] * 2 + [
         "native"
     ] * 2 + ["english"] * 2
