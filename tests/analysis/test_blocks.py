@@ -112,11 +112,13 @@ def test_a_cell_without_a_score_file_or_row_is_left_out(tmp_path: Path) -> None:
     ("ids", "scores", "told"),
     [
         (["nobody"], [1.0], "scores item 'nobody', which is not among the items of xquad/eng_Latn"),
-        (IDS[:2], [1.0, math.nan], "has no number as the score of item 'xquad-001'"),
-        (IDS[:2], [None, 1.0], "has no number as the score of item 'xquad-000'"),
+        (IDS[:2], [1.0, math.nan], "no number from 0 to 1 as the score of item 'xquad-001'"),
+        (IDS[:2], [None, 1.0], "no number from 0 to 1 as the score of item 'xquad-000'"),
+        (IDS[:2], [1.0, 1.5], "no number from 0 to 1 as the score of item 'xquad-001'"),
+        (IDS[:2], [-0.5, 1.0], "no number from 0 to 1 as the score of item 'xquad-000'"),
         ([*IDS, "more"], [1.0] * 41, "scores item 'more', which is not among"),
     ],
-    ids=["unknown", "nan", "null", "too-many"],
+    ids=["unknown", "nan", "null", "high", "low", "too-many"],
 )
 def test_a_score_of_no_item_or_that_is_no_number_is_refused(
     tmp_path: Path, ids: list[str], scores: list[float | None], told: str

@@ -19,6 +19,9 @@ from maple.errors import StoreError
 from maple.records import ScoreCell
 from maple.store import PlanFile, Store
 
+# What a mean of exact fractions may be off by.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -77,11 +80,11 @@ def _block(store: Store, plan: PlanFile, cells: Mapping[str, ScoreCell]) -> Bloc
     asked = plan.evals[first.eval_id]
     items = items_of(store, asked)
     at, values = places(stacked, items, asked, "scores"), stacked.table["score"].to_numpy()
-    strange = np.flatnonzero(np.isnan(values))
+    strange = np.flatnonzero(~((values > -_ROUNDING) & (values < 1 + _ROUNDING)))
     if len(strange):
         row = int(strange[0])
         raise StoreError(
-            f"{stacked.paths[stacked.files[row]]}: has no number as the score of item "
+            f"{stacked.paths[stacked.files[row]]}: has no number from 0 to 1 as the score of item "
             f"{stacked.table['example_id'][row]!r}",
             "delete the file and score again",
         )
