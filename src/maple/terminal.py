@@ -6,6 +6,7 @@ Piped into a file, the same without colours; `--json` prints JSON instead.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -22,9 +23,26 @@ if TYPE_CHECKING:
     from maple.sweep.datacheck import Found
     from maple.sweep.shown import ShownRow
 
+# Control characters, of which escape sequences are made, and marks that turn the text around them.
+_ALIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def _dead(text: str) -> str:
+    """Text that does nothing to a terminal but show."""
+    return _ALIVE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class _Console(Console):
+    """Prints names, messages and texts that others wrote."""
+
+    def render_str(self, text: str, **style: Any) -> Text:
+        """Every line, cell and heading that is a string passes here."""
+        return super().render_str(_dead(text), **style)
+
+
 # Without emoji: "file:100:" is a place in a file.
-stdout = Console(soft_wrap=True, emoji=False)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+stdout = _Console(soft_wrap=True, emoji=False)
+stderr = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def show_plan(found: dict[str, Any]) -> None:
@@ -161,7 +179,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row))
     # Piped into a file nothing limits the width, and rich would assume 80 columns.
-    Console(width=None if stdout.is_terminal else 160, emoji=False).print(table)
+    _Console(width=None if stdout.is_terminal else 160, emoji=False).print(table)
 
 
 def show_json(value: object) -> None:
@@ -178,7 +196,9 @@ def _print_marked(parts: Iterable[tuple[str, bool]], between: str) -> None:
     text = Text()
     for number, (part, learned) in enumerate(parts):
         marked = f"[[{part}]]" if learned and not stdout.is_terminal else part
-        text.append(between if number else "").append(marked, style="green" if learned else "")
+        text.append(between if number else "").append(
+            _dead(marked), style="green" if learned else ""
+        )
     stdout.print(text)
 
 
