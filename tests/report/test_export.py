@@ -366,6 +366,13 @@ def test_only_an_earlier_export_is_replaced(fake: Fake, tmp_path: Path) -> None:
         export(fake.store, "csv", tmp_path, NOTHING_KNOWN)
 
 
+def test_a_folder_inside_a_file_is_called_so(fake: Fake, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="Not a directory"):
+        export(fake.store, "csv", tmp_path / "file" / "x", NOTHING_KNOWN)
+    assert names(tmp_path) == {"file"}
+
+
 def test_an_export_that_is_cut_short_is_replaced(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

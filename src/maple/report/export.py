@@ -95,7 +95,7 @@ def _listed(path: Path, form: str) -> set[str]:
     try:
         content = json.loads(path.read_bytes())
         made, names = content["format"], {str(name) for name in content["files"]}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
