@@ -79,6 +79,15 @@ def test_other_tables(fake: Fake, report: Path) -> None:
     macros = read(report / "tables" / "macros.csv")
     assert len(macros) == 6 * 4
     assert float(macros[1]["delta"]) == pytest.approx(0.1)
+    # A row says all that its setting consists of: settings that differ are never alike here.
+    settings = {
+        (row["task"], row["setup"], row["exemplar_seed"], row["decoding"], row["max_new_tokens"])
+        for row in macros
+    }
+    assert settings == {
+        ("xcopa", "monolingual", "0", "choices", ""),
+        ("xquad", "monolingual", "0", "greedy", "32"),
+    }
     training = read(report / "tables" / "training.csv")
     assert [row["loss_last"] for row in training] == ["1.1"] * 4
     failures = read(report / "tables" / "failures.csv")
