@@ -7,6 +7,7 @@ curves.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ HIGH_CLASSES = (4, 5)
 """Resource classes that count as high."""
 
 _COLUMNS = 3
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Row = dict[str, Any]
 
@@ -41,6 +43,10 @@ class Figure:
 
     name: str
     spec: specs.Spec
+
+    def __post_init__(self) -> None:
+        # The renderer aborts the process over a character that XML cannot hold.
+        object.__setattr__(self, "spec", _legible(self.spec))
 
     def svg(self) -> bytes:
         """As SVG."""
@@ -72,6 +78,15 @@ def figures(gathered: Gathered) -> list[Figure]:
         spec = specs.filled("curves", {"columns": _COLUMNS}, rows, "light")
         found.append(Figure("training", spec))
     return found
+
+
+def _legible(part: Any) -> Any:
+    """A specification with a replacement character for each that XML cannot hold."""
+    if isinstance(part, dict):
+        return {key: _legible(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_legible(value) for value in part]
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", part) if isinstance(part, str) else part
 
 
 def _heatmap(gathered: Gathered, table: Table) -> tuple[list[Row], Row] | None:
