@@ -174,8 +174,15 @@ def test_findings_have_a_verdict_an_effect_and_a_reason(fake: Fake) -> None:
     )
     text = " ".join(page.texts)
     assert f"H1 Rank helps {HOSTILE} undecided −0.50 [−1.50, +0.50] points a doubling" in text
-    assert "xcopa: +0.50 [−0.25, +1.25] points, p 0.040" in text
+    assert "2 numbers behind it xcopa: +0.50 [−0.25, +1.25] points, p 0.040" in text
     assert "xquad: –" in text
+    nothing = dataclasses.replace(finding, effect=-0.001, low=0.0, high=0.004, parts=(part,))
+    rendered = module._render(
+        dataclasses.replace(gather(fake.store), findings=(nothing,)), live=False, items=False
+    )
+    text = " ".join(Page(rendered).texts)
+    assert "undecided 0.00 [0.00, 0.00] points a doubling" in text
+    assert "1 number behind it" in text
     assert ("section", {"id": "findings"}) in page.tags
     assert ("section", {"id": "findings"}) not in Page(
         module._render(
@@ -257,6 +264,23 @@ def test_seeds_are_rows_of_their_own_and_share_a_place_in_figures(tmp_path: Path
         (row["panel"], row["r"], row["bits"]) for row in rows.spec["datasets"]["rows"]
     ]  # both seeds in one
     assert cells == [("tiny; mini; LoRA", r, bits) for bits in ("4", "16") for r in ("8", "64")]
+
+
+def test_where_nothing_has_an_interval_none_is_counted(tmp_path: Path) -> None:
+    text = " ".join(Page(build(filled(tmp_path, items=1).store).read_text(encoding="utf-8")).texts)
+    assert "(no interval) with LoRA r=8, 4 bits, mini, seed 0 (the worst); the best of" in text
+    assert "wholly" not in text
+
+
+def test_figures_show_names_that_xml_cannot_hold() -> None:
+    spec = {"mark": "text", "encoding": {"text": {"field": "name"}}}
+    rows = [{"name": "a\x1b[31mb\ud800\ufffe"}]
+    figure = figures.Figure(
+        "odd", {**spec, "data": {"name": "rows"}, "datasets": {"rows": rows}, "title": "t\x00"}
+    )
+    assert figure.spec["datasets"]["rows"] == [{"name": "a\ufffd[31mb\ufffd\ufffd"}]
+    assert "a\ufffd[31mb" in figure.svg().decode()
+    assert figure.png().startswith(b"\x89PNG")
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from maple.report import csvs, ledger, payload, sentences, writing
+from maple.report import csvs, labels, ledger, payload, sentences, writing
 from maple.report.figures import figures
 from maple.report.gathered import Gathered, Table, gather
 from maple.report.ledger import FailureView, Grid
@@ -140,6 +140,7 @@ def _render(gathered: Gathered, *, live: bool, items: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["signed_two"] = labels.signed_two
     plan = gathered.plan
     content = payload.payload(gathered, items=items)
     scripts = [Markup(text) for text in (_vega(), _program())]  # noqa: S704 - our own

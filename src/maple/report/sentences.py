@@ -97,11 +97,12 @@ def _outcome(gathered: Gathered, table: Table) -> Sentence:
     text += f"{_told(high)} with {_named(gathered, best)}"
     if len(compared) > 1:
         text += f" (the best) and by {_told(low)} with {_named(gathered, worst)} (the worst)"
-    marks = Counter(labels.direction(delta) for _, delta in compared)
-    text += (
-        f". Of {labels.plural(len(compared), 'interval')}, {marks[labels.UP] or 'none'} wholly "
-        f"above 0 and {marks[labels.DOWN] or 'none'} wholly below"
-    )
+    told = [labels.direction(delta) for _, delta in compared if delta.low is not None]
+    if told:
+        text += (
+            f". Of {labels.plural(len(told), 'interval')}, {told.count(labels.UP) or 'none'} "
+            f"wholly above 0 and {told.count(labels.DOWN) or 'none'} wholly below"
+        )
     text += "; the best of several looks better than it is." if len(compared) > 1 else "."
     if waiting:
         text += f" {waiting} not comparable yet: a language is missing."
