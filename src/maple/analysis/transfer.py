@@ -87,7 +87,10 @@ def transfer(observed: Observed, prompts: pl.DataFrame | None) -> Transfer | str
     if not names:
         return "all languages asked are alike in what was trained on"
     if spare < 1:
-        return f"{len(languages)} languages are too few for {len(names)} covariates"
+        return (
+            f"too few languages to tell chance by: {len(languages)}, and {len(names)} things "
+            "that they may differ in"
+        )
     terms = [term("language", [one.language.key for one in kept])]
     if len(adapters) > 1:
         terms.append(term("adapter", [one.adapter for one in kept]))
