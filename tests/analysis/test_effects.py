@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import t, ttest_1samp
+from scipy.stats import norm, t, ttest_1samp
 
 from maple.analysis.effects import Effect, Variance, average, design, items
 
@@ -40,7 +40,7 @@ def test_items_bring_the_variance_of_the_resamples_stretched() -> None:
 def test_what_adapters_differ_in_by_design_is_no_chance() -> None:
     ranks = [3.0, 3.0, 5.0, 5.0]
     values = np.array([1.0, 1.2, 9.0, 9.2])
-    flat = np.zeros((4, 2))
+    flat = np.tile([0.0, 0.001], (4, 1))
     alone = average(values, flat, 50.0)
     known = average(values, flat, 50.0, design([ranks]))
     assert known.value == alone.value == pytest.approx(5.1)
@@ -59,6 +59,13 @@ def test_design_columns() -> None:
     assert design([[8.0, 8.0]]).shape == (2, 0)
 
 
-def test_an_effect_without_variance_is_certain() -> None:
-    assert Effect(0.5, (Variance("items", 0.0, 9),), 1).above() == 0.0
-    assert Effect(-0.5, (Variance("items", 0.0, 9),), 1).interval() == (-0.5, -0.5)
+def test_what_never_varies_proves_nothing() -> None:
+    found = items(np.zeros(500), 50.0)
+    z = norm.ppf(0.975)
+    assert found.value**0.5 * z == pytest.approx(100 * z**2 / (50 + z**2))
+    effect = average(np.zeros(8), np.zeros((8, 500)), 50.0)
+    assert effect.above(-1.0) > 0.3
+    assert effect.within() > 0.3
+    still = Effect(0.5, (Variance("items", 0.0, 9),), 1)
+    assert (still.above(), still.below(), still.differs()) == (1.0, 1.0, 1.0)
+    assert still.interval() == (0.5, 0.5)

@@ -11,7 +11,7 @@ import pytest
 from generated_store import generate
 from maple.analysis.blocks import blocks
 from maple.analysis.mixed import independent
-from maple.analysis.observed import LOW, Means, Observed
+from maple.analysis.observed import HIGH, LOW, Means, Observed
 from maple.analysis.plateau import Bend, bend
 from maple.analysis.results import results
 from maple.analysis.slopes import RANK, ItemSlopes, Slopes, item_slopes, slopes
@@ -202,3 +202,38 @@ def test_single_answers_tell_the_slope_of_cell_means(tmp_path: Path) -> None:
     assert low < other.value < high
     assert low < 3.0 < high
     assert own.error > other.error
+
+
+def test_a_task_of_other_languages_leaves_a_groups_slope_alone(tmp_path: Path) -> None:
+    store = generate(
+        tmp_path,
+        bases=("base-a",),
+        sources=SOURCES,
+        ranks=(8, 64),
+        bits=(16,),
+        seeds=(0, 1),
+        tasks=("xcopa", "xquad"),
+        languages=LANGUAGES,
+        items=40,
+        effects=Effects(),
+    )
+    plan = store.plan()
+    assert plan is not None
+    found = Observed(plan, results(plan, blocks(store, plan), resamples=100))
+    # XQuAD in high-resource languages alone, as its release has it but for a few.
+    kept = [one for one in found.all if one.unit[0].task == "xcopa" or one.group != LOW]
+    alone = slopes(found, [one for one in kept if one.group == LOW], lambda one: one.group)
+    before = slopes(found, kept, lambda one: one.group)
+    for one in kept:
+        if one.unit[0].task == "xquad":
+            found.panel.values[one.row] -= 0.05 * np.log2(one.cell.r or 1)
+    after = slopes(found, kept, lambda one: one.group)
+    assert isinstance(alone, Slopes)
+    assert isinstance(before, Slopes)
+    assert isinstance(after, Slopes)
+    low, high = (RANK, LOW), (RANK, HIGH)
+    assert after.effects[low].value == pytest.approx(before.effects[low].value, abs=0.05)
+    assert after.effects[low].value == pytest.approx(alone.effects[low].value, abs=0.2)
+    # Half of the high-resource languages' tasks fell by 5 points a doubling.
+    moved = after.effects[high].value - before.effects[high].value
+    assert moved == pytest.approx(-2.5, abs=0.05)

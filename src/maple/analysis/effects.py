@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from maple.analysis.estimates import LEVEL, Floats, Replicates
 
 MARGIN = 1.0
 """Points of 100 within which two things count as equal."""
+
+# Squared points below which resamples are all the same but for rounding.
+_STILL = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,9 @@ class Effect:
         return float(t.ppf(at, self.freedom)) if self.error > 0 else 0.0
 
     def _tail(self, distance: float) -> float:
+        # What was not seen to vary proves nothing.
         if self.error == 0:
-            return 0.0 if distance > 0 else 1.0
+            return 1.0
         return float(t.sf(distance / self.error, self.freedom))
 
 
@@ -100,8 +104,16 @@ def items(replicates: Replicates | Floats, groups: float) -> Variance:
     Args:
         replicates: the effect in each resample, [b]; NaN is left out.
         groups: effective number of clusters.
+
+    Returns:
+        Where no resample differs, items were not seen to vary, which is no proof that they do not:
+        the variance is then the one whose interval has the width that `estimates.intervals` gives
+        to what never varies.
     """
     spread = float(np.nanvar(replicates, ddof=1)) * groups / (groups - 1)
+    if spread < _STILL:
+        z = float(norm.ppf((1 + LEVEL) / 2))
+        spread = (100 * z / (groups + z**2)) ** 2
     return Variance("items", spread, groups - 1)
 
 

@@ -1,17 +1,21 @@
 """What a doubling of the rank, or of the bits, does to the score, by group of languages.
 
 A mixed model of cell means. Fixed: a mean for every subset of every task and base, what the arms
-of the study (source, template, method, learning rate) add to it in each task, and the slopes asked
-for. Random: adapters, adapters in each task, and how much each language's slope differs from its
-group's. Items come in by the bootstrap: the model's slopes of each resample. What the items of
-different languages share is in neither the adapters' nor the languages' variance, and what they do
-not share is in both: the intervals are rather too wide than too narrow.
+of the study (source, template, method, learning rate) add to it in each task, and a slope for each
+group in each task. A group's slope is the mean of its own over the tasks that it was asked in, each
+weighing the same: one slope for all tasks would have what a task does to one group pull at the
+others, wherever tasks are asked in different languages. Random: adapters, adapters in each task,
+and how much each language's slope differs from its group's. Items come in by the bootstrap: the
+model's slopes of each resample. What the items of different languages share is in neither the
+adapters' nor the languages' variance, and what they do not share is in both: the intervals are
+rather too wide than too narrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -81,7 +85,7 @@ def slopes(
         return str(error)
     again = found.again(replicates)
     clusters = observed.groups(model.kept)
-    resampled = [items(again[place], clusters) for place in range(len(model.names))]
+    resampled = {name: items(share @ again, clusters) for name, share in model.shares.items()}
     return model.slopes(found, resampled)
 
 
@@ -143,7 +147,7 @@ def item_slopes(
     except ValueError as error:
         return str(error)
     subsets = len({one.unit for one in model.kept})
-    return ItemSlopes(model.slopes(found, None), len(values), number, subsets)
+    return ItemSlopes(model.slopes(found, {}), len(values), number, subsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +156,13 @@ class _Model:
 
     Attributes:
         fixed: [m, p], the slopes first.
-        names: of the slopes.
+        shares: what each slope of `fixed` weighs in a group's, [p], by what is doubled and group.
         freedom: degrees of freedom that adapters and languages leave.
     """
 
     kept: list[Observation]
     fixed: Floats
-    names: list[tuple[str, str]]
+    shares: dict[tuple[str, str], Floats]
     terms: list[Term]
     strata: list[object]
     freedom: int
@@ -166,15 +170,15 @@ class _Model:
     bits: tuple[int, ...]
     groups: list[str]
 
-    def slopes(self, found: Fit, resampled: Sequence[Variance] | None) -> Slopes:
+    def slopes(self, found: Fit, resampled: Mapping[tuple[str, str], Variance]) -> Slopes:
         """The fitted slopes; `resampled` is what items add to the variance of each."""
         effects = {}
-        for place, name in enumerate(self.names):
-            known = float(found.covariance[place, place])
+        for name, share in self.shares.items():
+            known = float(share @ found.covariance @ share)
             variances = [Variance("adapters and languages", known, self.freedom)]
-            variances += [resampled[place]] if resampled is not None else []
+            variances += [resampled[name]] if name in resampled else []
             effects[name] = Effect(
-                float(found.fixed[place]), tuple(variances), self.groups.count(name[1])
+                float(share @ found.fixed), tuple(variances), self.groups.count(name[1])
             )
         return Slopes(
             effects,
@@ -206,11 +210,18 @@ def _model(wanted: Sequence[Observation], group: Group, *, languages_vary: bool)
     }
     if not doubled:
         return "the study has one rank and one precision"
-    columns, names = [], []
-    for name, dose in doubled.items():
-        for one_group in groups:
-            columns.append(dose * [float(own == one_group) for own in of_each])
-            names.append((name, one_group))
+    settings = [one.unit[0] for one in kept]
+    columns: list[Floats] = []
+    own: dict[tuple[str, str], list[int]] = {}
+    for (name, dose), one_group in product(doubled.items(), groups):
+        for setting in dict.fromkeys(settings):
+            inside = [
+                (theirs, asked) == (one_group, setting)
+                for theirs, asked in zip(of_each, settings, strict=True)
+            ]
+            if any(inside):
+                own.setdefault((name, one_group), []).append(len(columns))
+                columns.append(dose * np.array(inside))
     strata: list[object] = [(one.unit, one.cell.base_name) for one in kept]
     every = np.column_stack([*columns, _arms(kept)])
     told = independent(every, strata)
@@ -220,7 +231,7 @@ def _model(wanted: Sequence[Observation], group: Group, *, languages_vary: bool)
     if free < 1:
         return f"too few adapters to tell chance by: {len(adapters)}"
     terms = [term("adapter", [one.adapter for one in kept])]
-    if len({one.unit[0] for one in kept}) > 1:
+    if len(set(settings)) > 1:
         terms.append(term("adapter in task", [(one.adapter, one.unit[0]) for one in kept]))
     spare = len(languages) - len(groups)
     if languages_vary:
@@ -231,8 +242,11 @@ def _model(wanted: Sequence[Observation], group: Group, *, languages_vary: bool)
             )
         terms += _of_languages(kept, doubled)
     freedom = min(free, spare) if languages_vary else free
+    shares = {name: np.zeros(len(told)) for name in own}
+    for key, places in own.items():
+        shares[key][places] = 1 / len(places)
     return _Model(
-        kept, every[:, told], names, terms, strata, freedom, tuple(ranks), tuple(bits), of_each
+        kept, every[:, told], shares, terms, strata, freedom, tuple(ranks), tuple(bits), of_each
     )
 
 

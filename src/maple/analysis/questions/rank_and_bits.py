@@ -106,7 +106,8 @@ def families(evidence: Evidence) -> Case:
         effect=dataclasses.replace(largest, value=abs(largest.value)),
         right=min(adjusted([one.differs() for one in pairs], "holm")),
         parts=parts(sorted(shown, key=lambda one: (one[0][:4], -one[1].value)), DOUBLING),
-        note="Families of one language stand on that language alone.",
+        note="Families of one language stand on that language alone. Each is compared over the "
+        "tasks that it was asked in.",
     )
 
 
