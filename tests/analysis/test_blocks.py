@@ -117,8 +117,9 @@ def test_a_cell_without_a_score_file_or_row_is_left_out(tmp_path: Path) -> None:
         (IDS[:2], [1.0, 1.5], "no number from 0 to 1 as the score of item 'xquad-001'"),
         (IDS[:2], [-0.5, 1.0], "no number from 0 to 1 as the score of item 'xquad-000'"),
         ([*IDS, "more"], [1.0] * 41, "scores item 'more', which is not among"),
+        ([IDS[1], IDS[1]], [1.0, 1.0], "scores an item twice"),
     ],
-    ids=["unknown", "nan", "null", "high", "low", "too-many"],
+    ids=["unknown", "nan", "null", "high", "low", "too-many", "twice"],
 )
 def test_a_score_of_no_item_or_that_is_no_number_is_refused(
     tmp_path: Path, ids: list[str], scores: list[float | None], told: str

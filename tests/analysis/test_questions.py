@@ -312,6 +312,46 @@ def test_one_rank_tells_nothing_of_the_rank(study: Study) -> None:
     assert found["H2"].verdict == "supported"
 
 
+def test_where_everything_is_right_nothing_is_decided(study: Study) -> None:
+    right = tuple(
+        dataclasses.replace(block, scores=np.ones_like(block.scores)) for block in study.blocks
+    )
+    found = dataclasses.replace(study, blocks=right).answers()
+    assert {one.verdict for one in found.values()} == {"undecided"}
+    low, high = found["H4"].low, found["H4"].high
+    assert low is not None
+    assert high is not None
+    assert low < -1
+    assert high > 1
+
+
+def test_without_an_untuned_base_the_reason_is_that(study: Study) -> None:
+    tuned = study.drawn(PLANTED, 0).without(lambda name, _: study._cell(name).method == "none")
+    found = tuned.answers()
+    for key in ("H4", "H5", "H8", "plateau"):
+        assert found[key].reason == (
+            "Not decided: no untuned base has answered the same as an adapter."
+        )
+    # Scores against scores need none.
+    assert found["H1"].verdict == "supported"
+
+
+def test_adapters_made_elsewhere_are_no_training_sets(study: Study) -> None:
+    def elsewhere(cell: TrainCell) -> TrainCell:
+        if cell.source != "more":
+            return cell
+        name = f"folder-{cell.r}-{cell.train_bits}"
+        return dataclasses.replace(
+            cell, method="adapter", source=name, languages=None, r=None, rows=None
+        )
+
+    found = study.drawn(PLANTED, 0).with_cells(elsewhere).answers()
+    labels = [part.label for part in found["H6"].parts]
+    assert len(labels) == 13
+    assert all(label.startswith("one minus two, ") for label in labels)
+    assert [part.label for part in found["H4"].parts] == ["one", "two", "trained elsewhere"]
+
+
 def test_one_adapter_tells_little(study: Study) -> None:
     one = study.drawn(PLANTED, 0).only(
         lambda cell: (cell.source, cell.r, cell.train_bits) == ("one", 8, 4)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from maple.errors import DataError
-from maple.languages import LANGUAGES, foreign_letters, language, of_release
+from maple.languages import LANGUAGES, foreign_letters, hub_code, language, of_release
 
 
 def test_a_row_carries_its_facts() -> None:
@@ -157,6 +157,17 @@ def test_every_language_has_an_autonym_in_its_own_script_or_none() -> None:
         if row.autonym and foreign_letters(row.autonym, row.script)
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        *(("arb_Arab", "ar"), ("swh_Latn", "sw"), ("kor_Hang", "ko"), ("tgl_Latn", "fil")),
+        *(("zho_Hans", "zh"), ("quy_Latn", "quy"), ("deu_Latn", "de"), ("eng_Latn-x-rev", "en")),
+    ],
+)
+def test_hubs_list_languages_by_their_shortest_code(key: str, code: str) -> None:
+    assert hub_code(key) == code
 
 
 def test_a_language_is_hashable() -> None:

@@ -170,7 +170,8 @@ def test_building_takes_at_most_half_of_the_time(
 
 
 def over(store: Store) -> bool:
-    return live._is_over(store, states(store))
+    found = states(store)
+    return not live._unscored(store, found) and live._is_over(store, found)
 
 
 @pytest.fixture
@@ -191,6 +192,17 @@ def test_cells_that_wait_in_vain_are_not_waited_for(whole: Fake) -> None:
     failure = Failure("diverged", "", None)
     store.put_record(record_of(lost, plan.train[lost], "failed", failure=failure))
     assert over(store)
+
+
+def test_an_adapter_that_is_done_is_not_waited_for_without_its_weights(whole: Fake) -> None:
+    name = next(name for name, cell in whole.plan.train.items() if cell.method != "none")
+    gone = [
+        State(cell.kind, cell.id, "pending") if cell.id == name else cell
+        for cell in states(whole.store)
+    ]
+    assert live._is_over(whole.store, gone)
+    (whole.store.train_folder(name) / "record.json").unlink()
+    assert not live._is_over(whole.store, gone)
 
 
 def test_scores_and_leases_are_waited_for(whole: Fake) -> None:

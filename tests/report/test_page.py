@@ -306,3 +306,12 @@ def test_summary_for_the_terminal(fake: Fake) -> None:
     assert row[6] == "3 of 3"
     assert found.rows[0]["delta"] is None
     assert found.rows[1]["delta"] == pytest.approx(0.1)
+
+
+def test_a_study_of_single_passages_says_why_there_are_no_verdicts(tmp_path: Path) -> None:
+    fake = filled(tmp_path, items=4)  # one passage
+    evals = {name: one for name, one in fake.plan.evals.items() if one.task == "xquad"}
+    scores = {name: one for name, one in fake.plan.scores.items() if one.eval_id in evals}
+    fake.store.put_plan(fake.plan.model_copy(update={"evals": evals, "scores": scores}), b"")
+    text = " ".join(Page(build(fake.store).read_text(encoding="utf-8")).texts)
+    assert "No verdicts: no cell has items of two clusters" in text

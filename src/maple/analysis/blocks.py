@@ -93,6 +93,12 @@ def _block(store: Store, plan: PlanFile, cells: Mapping[str, ScoreCell]) -> Bloc
     matrix = np.full((len(scored), size), np.nan)
     matrix[stacked.files[within], at[within]] = values[within]
     counts = size - np.isnan(matrix).sum(axis=1)
+    twice = np.flatnonzero(counts < np.bincount(stacked.files[within], minlength=len(scored)))
+    if len(twice):
+        raise StoreError(
+            f"{stacked.paths[int(twice[0])]}: scores an item twice",
+            "delete the file and score again",
+        )
     kept = np.flatnonzero(counts)
     return Block(
         task=asked.task,

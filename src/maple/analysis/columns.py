@@ -278,7 +278,7 @@ VARIANCE: Columns = (
     Column("observed", _FLOAT, "standard deviation between levels, pooled, points of 100"),
     Column("items", _FLOAT, "what items explain of it, points of 100"),
     Column("component", _FLOAT, "the rest: standard deviation apart from items, points of 100"),
-    Column("low", _FLOAT, "lower end of its approximate 95 % interval"),
+    Column("low", _FLOAT, "lower end of its approximate 95 % interval; null without an upper one"),
     Column("high", _FLOAT, "upper end"),
     Column("freedom", _INT, "degrees of freedom that the interval assumes"),
     Column("item_error", _FLOAT, "standard error of one mean from items alone, points of 100"),

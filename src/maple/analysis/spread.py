@@ -57,7 +57,8 @@ class Spread:
         observed: as the means are.
         items: what items explain of it.
         component: what is left, 0 where items explain all.
-        low, high: approximate 95 % interval of the component.
+        low, high: approximate 95 % interval of the component; None where levels differ by so much
+            less than items would let them that it has no upper end.
         freedom: degrees of freedom of `observed` that the interval assumes.
         item_error: standard error of one mean from items alone, for comparison.
         groups: how many.
@@ -67,8 +68,8 @@ class Spread:
     observed: float
     items: float
     component: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     freedom: int
     item_error: float
     groups: int
@@ -100,13 +101,15 @@ def spread(groups: Sequence[Group], *, crossed: bool) -> Spread:
     freedom = levels - 1 if crossed else int(freedoms.sum())
     tail = (1 - LEVEL) / 2
     ends = freedom * variance / chi2.ppf([1 - tail, tail], freedom) - items
-    low, high = np.sqrt(np.maximum(ends, 0.0))
+    # Levels that differ by less than items alone would let them: how large it is cannot be told.
+    told = ends[1] > 0
+    low, high = np.sqrt(np.maximum(ends, 0.0)).tolist() if told else (None, None)
     return Spread(
         observed=variance**0.5,
         items=items**0.5,
         component=max(0.0, variance - items) ** 0.5,
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         freedom=freedom,
         item_error=float((errors * stretch).mean() ** 0.5),
         groups=len(groups),

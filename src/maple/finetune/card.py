@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maple import provenance
-from maple.languages import language
+from maple.languages import hub_code
 from maple.records import TrainCell, TrainOutcome
 from maple.study.cards import body, library, quoted
 
@@ -28,5 +28,5 @@ def card(cell: TrainCell, outcome: TrainOutcome) -> str:
 
 
 def _languages(outcome: TrainOutcome) -> list[str]:
-    tags = sorted({language(key).bcp47 for key in outcome.by_language})
+    tags = sorted({hub_code(key) for key in outcome.by_language})
     return ["language:", *(f"- {quoted(tag)}" for tag in tags)] if tags else []

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from huggingface_hub import EvalResult, ModelCardData
 
 from maple.errors import DataError
-from maple.languages import RELEASES, language
+from maple.languages import RELEASES, hub_code, language
 from maple.records import TrainCell, TrainOutcome
 from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
@@ -253,7 +253,7 @@ def _datasets(plan: PlanFile, origins: Origins, cell: TrainCell) -> list[str] | 
 def _languages(cell: TrainCell, outcome: TrainOutcome | None) -> list[str] | None:
     seen = outcome.by_language if outcome is not None else {}
     keys = seen.keys() or set(cell.languages or ())
-    return sorted({language(key).bcp47 for key in keys}) or None
+    return sorted({hub_code(key) for key in keys}) or None
 
 
 def plain(text: str) -> str:

@@ -75,9 +75,10 @@ def follow(
         freed = running and not any(store.holder(name) for name in running)
         if now != seen or freed:
             found = states(store)
-            over = _is_over(store, found)
+            unscored = _unscored(store, found)
+            over = not unscored and _is_over(store, found)
             page = build(store, live=not over, items=items)
-            say(_line(found))
+            say(_line(found, unscored))
             if over:
                 return page
             seen, share = now, _BUILDING
@@ -92,23 +93,31 @@ def _is_over(store: Store, found: Sequence[CellState]) -> bool:
     for cell in found:
         in_vain = cell.kind == "eval" and plan.evals[cell.id].train_id in lost
         if cell.status == "running" or (cell.status == "pending" and not in_vain):
-            return False
+            record = store.train_record(cell.id) if cell.kind == "train" else None
+            # Where its weights are gone a sweep would train again, but it is in the report.
+            if cell.status == "running" or record is None or record.status != "done":
+                return False
+    return True
+
+
+def _unscored(store: Store, found: Sequence[CellState]) -> int:
+    """How many scores of finished answers are still to come."""
     answered = {cell.id for cell in found if (cell.kind, cell.status) == ("eval", "done")}
-    return all(
-        store.score_path(name, score).exists() or store.score_record(name, score) is not None
-        for name, score in plan.scores.items()
+    return sum(
+        not store.score_path(name, score).exists() and store.score_record(name, score) is None
+        for name, score in plan_of(store).scores.items()
         if score.eval_id in answered
     )
 
 
-def _line(found: Sequence[CellState]) -> str:
-    """ "train: 4 done; eval: 34 done, 1 failed, 1 running"."""
+def _line(found: Sequence[CellState], unscored: int) -> str:
+    """ "train: 4 done; eval: 34 done, 1 failed, 1 running; scores: 12 to come"."""
     told = []
     for kind in dict.fromkeys(cell.kind for cell in found):
         states = [cell.status for cell in found if cell.kind == kind]
         counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         told.append(f"{kind}: {counts}")
-    return "; ".join(told)
+    return "; ".join([*told, *([f"scores: {unscored} to come"] if unscored else [])])
 
 
 def _changed(root: Path) -> tuple[int, int]:

@@ -121,6 +121,10 @@ def _verdicts(gathered: Gathered) -> Iterator[Sentence]:
             bounds = f"[{labels.signed_two(one.low)}, {labels.signed_two(one.high)}]"
             text += f": {labels.signed_two(one.effect)} {bounds} {one.unit} ({one.contrast})"
         yield Sentence(f"{one.key}:", f"{text}.")
+    tuned = (gathered.plan.evals[name].train_id for name in gathered.answered)
+    if not gathered.findings and any(gathered.plan.train[one].method != "none" for one in tuned):
+        text = "no cell has items of two clusters, so nothing tells how far any can be trusted."
+        yield Sentence("No verdicts:", text)
     if undecided:
         yield Sentence("Undecided:", f"{', '.join(undecided)}; the findings below say why.")
 

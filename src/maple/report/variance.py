@@ -22,7 +22,8 @@ _APART = (
 _ABOUT = (
     "The interval is approximate: by the chi-square distribution, with what items explain taken "
     "as known. Exemplar seeds and prompts are the same few in every group, so that more groups "
-    "tell no more about them."
+    "tell no more about them. A dash: levels differ by less than items would let them, so that "
+    "nothing can be told apart from items."
 )
 
 
@@ -38,7 +39,7 @@ def variance(gathered: Gathered) -> Grid | None:
             str(row["groups"]),
             str(row["levels"]),
             *(f"{row[name]:.2f}" for name in ("observed", "items", "component")),
-            f"[{row['low']:.2f}, {row['high']:.2f}]",
+            _interval(row["low"], row["high"]),
             str(row["freedom"]),
             f"{row['item_error']:.2f}",
         )
@@ -46,3 +47,7 @@ def variance(gathered: Gathered) -> Grid | None:
     )
     caption = "How much do seeds, exemplars and prompts matter beside items?"
     return Grid(caption, _COLUMNS, rows, (_MEANS, _APART, _ABOUT))
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"[{low:.2f}, {high:.2f}]"

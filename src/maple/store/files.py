@@ -93,11 +93,15 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             table = table.add_column(place, column, pa.nulls(len(table), column.type))
     if not table.schema.equals(schema, check_metadata=False):
         raise StoreError(
-            f"{path}: has columns {table.schema.names}, expected {schema.names}",
+            f"{path}: has columns {_columns(table.schema)}, expected {_columns(schema)}",
             "this folder was written by another version of maple; choose another --out",
         )
     # Reading adds the file's field numbers to the columns, which would be written again.
     return table.cast(schema)
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
 def count_rows(path: Path) -> int:

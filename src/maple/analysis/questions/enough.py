@@ -81,7 +81,8 @@ def plateau(evidence: Evidence) -> Case:
     )
     means = evidence.observed.gains_of_adapters(lambda one: one.group == LOW and bool(one.cell.r))
     if means is None:
-        return dataclasses.replace(case, missing="no low-resource language was asked")
+        asked = "no low-resource language was asked"
+        return dataclasses.replace(case, missing=evidence.no_base or asked)
     losses = tuple(_held_out_losses(evidence.held_out, means))
     found = bend(means)
     if isinstance(found, str):

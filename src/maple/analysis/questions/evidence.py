@@ -42,6 +42,13 @@ class Evidence:
             "the errors of fewer, and no verdict about bits is drawn from it"
         )
 
+    @property
+    def no_base(self) -> str:
+        """Why nothing can be said about gains; "" where something can."""
+        if self.observed.compared():
+            return ""
+        return "no untuned base has answered the same as an adapter"
+
     def slopes_of_bits(self, group: Group, *, languages_vary: bool = True) -> Slopes | str:
         """Slopes over bits, or why there are none."""
         if self.no_bits:

@@ -35,9 +35,8 @@ def english_drops(evidence: Evidence) -> Case:
     )
     means = evidence.observed.gains_of_adapters(lambda one: one.group == IN_ENGLISH)
     if means is None:
-        return dataclasses.replace(
-            case, missing="no adapter and its untuned base were asked the same in English"
-        )
+        asked = "no adapter and its untuned base were asked the same in English"
+        return dataclasses.replace(case, missing=evidence.no_base or asked)
     effect = means.mean()
     return dataclasses.replace(
         case,
@@ -59,7 +58,8 @@ def low_gain_while_high_lose(evidence: Evidence) -> Case:
     low = evidence.observed.gains_of_adapters(lambda one: one.group == LOW)
     high = evidence.observed.gains_of_adapters(lambda one: one.group in {HIGH, IN_ENGLISH})
     if low is None or high is None:
-        return dataclasses.replace(case, missing="one of the two groups has not been asked")
+        asked = "one of the two groups has not been asked"
+        return dataclasses.replace(case, missing=evidence.no_base or asked)
     both = [name for name in low.adapters if name in high.adapters]
     if not both:
         return dataclasses.replace(case, missing="no adapter has answered all of both groups")
@@ -119,9 +119,8 @@ def others_gain(evidence: Evidence) -> Case:
 
     effect = _over_languages(evidence.observed, outside)
     if effect is None:
-        return dataclasses.replace(
-            case, missing="fewer than two languages outside the training sets were asked"
-        )
+        asked = "fewer than two languages outside the training sets were asked"
+        return dataclasses.replace(case, missing=evidence.no_base or asked)
     both = (("not trained on", effect), ("trained on", _over_languages(evidence.observed, inside)))
     return dataclasses.replace(
         case,
@@ -168,7 +167,8 @@ def relatives_gain(evidence: Evidence) -> Case:
 
 def _by_data(means: Means) -> Iterator[tuple[str, Effect]]:
     """The mean of each training set's adapters, where there are several sets."""
-    own = [data_of(cell) for cell in means.cells]
+    elsewhere = "trained elsewhere"
+    own = [elsewhere if cell.method == "adapter" else data_of(cell) for cell in means.cells]
     names = dict.fromkeys(own)
     for name in names if len(names) > 1 else ():
         yield name, means.at([place for place, other in enumerate(own) if other == name]).mean()

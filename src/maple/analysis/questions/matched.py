@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +79,11 @@ def difference(observed: Observed, pairs: Sequence[Pair]) -> tuple[float, Replic
 def data_of(cell: TrainCell) -> str:
     """Names a training set; "" for adapters that do not say theirs."""
     return ", ".join(name for name in (cell.source, cell.mixture) if name)
+
+
+def trained_here(observations: Iterable[Observation]) -> list[Observation]:
+    """Those of adapters whose training set is known: the file of another one names no set."""
+    return [one for one in observations if one.cell.method != "adapter"]
 
 
 def trained_on(name: str) -> Callable[[TrainCell], bool]:

@@ -13,7 +13,14 @@ from maple.analysis.estimates import LEVEL, Floats
 from maple.analysis.observed import complete, intended
 from maple.analysis.questions.cases import Case, known, parts
 from maple.analysis.questions.evidence import Evidence
-from maple.analysis.questions.matched import beside_data, data_of, left_out, matched, trained_on
+from maple.analysis.questions.matched import (
+    beside_data,
+    data_of,
+    left_out,
+    matched,
+    trained_here,
+    trained_on,
+)
 from maple.analysis.significance import adjusted, bonferroni
 from maple.languages import language
 
@@ -58,7 +65,7 @@ def base_matters_more(evidence: Evidence) -> Case:
         "range of the mean score over bases minus range over training sets",
     )
     observed = evidence.observed
-    wanted = [one for one in observed.all if one.group is not None]
+    wanted = [one for one in trained_here(observed.all) if one.group is not None]
     bases = list(dict.fromkeys(one.cell.base_name for one in wanted))
     names = list(dict.fromkeys(data_of(one.cell) for one in wanted))
     if len(bases) < 2 or len(names) < 2:
@@ -120,7 +127,7 @@ def _alike(case: Case, compared: Sequence[tuple[str, Effect]]) -> Case:
 
 def _pairs_of_sets(evidence: Evidence) -> Iterator[tuple[str, Effect | None]]:
     """Differences of two training sets, language by language, over matched adapters."""
-    seen = evidence.observed.all
+    seen = trained_here(evidence.observed.all)
     names = dict.fromkeys(data_of(one.cell) for one in seen)
     keys = list(dict.fromkeys(one.language.key for one in seen))
     for first, second in combinations(names, 2):
