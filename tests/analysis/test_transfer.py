@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from generated_store import generate
-from maple.analysis.blocks import blocks
+from maple.analysis.blocks import Block, blocks
 from maple.analysis.mixed import independent
 from maple.analysis.observed import HIGH, LOW, Means, Observed
 from maple.analysis.plateau import Bend, bend
@@ -30,23 +30,32 @@ SOURCES = {
 }
 
 
-@pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
+def studied(
+    root: Path, effects: Effects, items: int, tasks: tuple[str, ...] = ("xcopa",)
+) -> tuple[Observed, tuple[Block, ...]]:
+    """Eight adapters: two training sets, two ranks, two seeds."""
     store = generate(
-        tmp_path_factory.mktemp("transfer"),
+        root,
         bases=("base-a",),
         sources=SOURCES,
         ranks=(8, 64),
         bits=(16,),
         seeds=(0, 1),
-        tasks=("xcopa",),
+        tasks=tasks,
         languages=LANGUAGES,
-        items=300,
-        effects=Effects(english=-4.0, trained=9.0, untrained=1.0, same_family=4.0),
+        items=items,
+        effects=effects,
     )
     plan = store.plan()
     assert plan is not None
-    return Observed(plan, results(plan, blocks(store, plan), resamples=300))
+    scored = blocks(store, plan)
+    return Observed(plan, results(plan, scored, resamples=200)), scored
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
+    effects = Effects(english=-4.0, trained=9.0, untrained=1.0, same_family=4.0)
+    return studied(tmp_path_factory.mktemp("transfer"), effects, 300)[0]
 
 
 def prompts(observed: Observed, tokens: dict[str, int]) -> pl.DataFrame:
@@ -174,22 +183,7 @@ def test_where_nothing_was_asked_there_is_no_mean(observed: Observed) -> None:
 
 
 def test_single_answers_tell_the_slope_of_cell_means(tmp_path: Path) -> None:
-    store = generate(
-        tmp_path,
-        bases=("base-a",),
-        sources=SOURCES,
-        ranks=(8, 64),
-        bits=(16,),
-        seeds=(0, 1),
-        tasks=("xcopa",),
-        languages=LANGUAGES,
-        items=100,
-        effects=Effects(rank_low=3.0),
-    )
-    plan = store.plan()
-    assert plan is not None
-    scored = blocks(store, plan)
-    found = Observed(plan, results(plan, scored, resamples=200))
+    found, scored = studied(tmp_path, Effects(rank_low=3.0), 100)
     single = item_slopes(found, found.all, lambda one: one.group, scored)
     assert isinstance(single, ItemSlopes)
     # 21 languages: 300 items are 14 of each, of 8 adapters.
@@ -205,21 +199,7 @@ def test_single_answers_tell_the_slope_of_cell_means(tmp_path: Path) -> None:
 
 
 def test_a_task_of_other_languages_leaves_a_groups_slope_alone(tmp_path: Path) -> None:
-    store = generate(
-        tmp_path,
-        bases=("base-a",),
-        sources=SOURCES,
-        ranks=(8, 64),
-        bits=(16,),
-        seeds=(0, 1),
-        tasks=("xcopa", "xquad"),
-        languages=LANGUAGES,
-        items=40,
-        effects=Effects(),
-    )
-    plan = store.plan()
-    assert plan is not None
-    found = Observed(plan, results(plan, blocks(store, plan), resamples=100))
+    found, _ = studied(tmp_path, Effects(), 40, ("xcopa", "xquad"))
     # XQuAD in high-resource languages alone, as its release has it but for a few.
     kept = [one for one in found.all if one.unit[0].task == "xcopa" or one.group != LOW]
     alone = slopes(found, [one for one in kept if one.group == LOW], lambda one: one.group)

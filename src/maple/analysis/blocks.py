@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maple.analysis.asked import answered, items_of, places
+from maple.analysis.asked import Items, answered, items_of, places
 from maple.analysis.estimates import Floats, Integers
 from maple.errors import StoreError
 from maple.records import ScoreCell
@@ -58,7 +58,8 @@ def blocks(store: Store, plan: PlanFile) -> tuple[Block, ...]:
     limit: cells that were answered further are cut to the same items.
 
     Raises:
-        StoreError: a file cannot be read, or a score belongs to no stored item, or is no number.
+        StoreError: a file cannot be read, or a score belongs to no stored item, is no number from
+            0 to 1, or is there twice.
     """
     evals = answered(store, plan.evals)
     groups: dict[tuple[str, str, str, str, int], dict[str, ScoreCell]] = {}
@@ -67,18 +68,34 @@ def blocks(store: Store, plan: PlanFile) -> tuple[Block, ...]:
             cell = evals[score.eval_id]
             key = cell.task, cell.subset, cell.items, score.metric, score.version
             groups.setdefault(key, {})[score_id] = score
-    found = (_block(store, plan, cells) for cells in groups.values())
-    return tuple(block for block in found if block is not None)
+    found = []
+    for cells in groups.values():
+        asked = evals[next(iter(cells.values())).eval_id]
+        one = block(store, plan, cells, items_of(store, asked))
+        found += [one] if one is not None else []
+    return tuple(found)
 
 
-def _block(store: Store, plan: PlanFile, cells: Mapping[str, ScoreCell]) -> Block | None:
-    """The block of score cells that share items and metric; None where none was scored."""
+def block(
+    store: Store, plan: PlanFile, cells: Mapping[str, ScoreCell], items: Items
+) -> Block | None:
+    """The scores of some score cells whose answers are finished.
+
+    Args:
+        cells: by id; of the same items, subset and metric.
+        items: theirs.
+
+    Returns:
+        None where none was scored.
+
+    Raises:
+        StoreError: as `blocks`.
+    """
     scored, stacked = store.stacked_scores(cells)
     if not stacked.table.height:
         return None
     first = cells[scored[0]]
     asked = plan.evals[first.eval_id]
-    items = items_of(store, asked)
     at, values = places(stacked, items, asked, "scores"), stacked.table["score"].to_numpy()
     strange = np.flatnonzero(~((values > -_ROUNDING) & (values < 1 + _ROUNDING)))
     if len(strange):

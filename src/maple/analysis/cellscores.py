@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maple.analysis.asked import answered, items_of
+from maple.analysis.asked import Items, answered, items_of
+from maple.analysis.blocks import block
 from maple.analysis.estimates import Floats
-from maple.errors import StoreError
-from maple.records import EvalCell
 from maple.store import PlanFile, Store
 
 
@@ -29,42 +28,32 @@ class ItemScores:
 
 
 class ScoreReader:
-    """Reads score cells. Keeps the clusters of the items it has met, which many cells share."""
+    """Reads score cells as blocks of one. Keeps the items it has met, which many cells share."""
 
     def __init__(self, store: Store, plan: PlanFile) -> None:
         self._store = store
         self._plan = plan
-        self._clusters: dict[tuple[str, str, str], dict[str, str]] = {}
+        self._items: dict[tuple[str, str, str], Items] = {}
 
     def read(self, score_id: str) -> ItemScores | None:
         """What a score cell holds within the plan's limit; None before it was scored.
 
         Raises:
-            StoreError: a file cannot be read, or a score belongs to no stored item.
+            StoreError: as `blocks.blocks`.
         """
         score = self._plan.scores[score_id]
         cell = self._plan.evals[score.eval_id]
         if not answered(self._store, {score.eval_id: cell}):
             return None
-        table = self._store.scores(score_id, score)
-        if table is None or len(table) == 0:
+        key = cell.task, cell.subset, cell.items
+        if key not in self._items:
+            self._items[key] = items_of(self._store, cell)
+        found = block(self._store, self._plan, {score_id: score}, self._items[key])
+        if found is None or not found.eval_ids:
             return None
-        table = table.slice(0, self._plan.limit)
-        ids = tuple(table["example_id"].to_pylist())
-        known = self._of_items(cell)
-        stray = next((name for name in ids if name not in known), None)
-        if stray is not None:
-            raise StoreError(
-                f"{self._store.score_path(score_id, score)}: scores item {stray!r}, which is not "
-                f"among the items of {cell.task}/{cell.subset}",
-                "delete the file and score again",
-            )
-        scores = np.asarray(table["score"].to_numpy(), dtype=np.float64)
-        return ItemScores(ids, tuple(known[name] for name in ids), scores)
-
-    def _of_items(self, cell: EvalCell) -> dict[str, str]:
-        key = (cell.task, cell.subset, cell.items)
-        if key not in self._clusters:
-            items = items_of(self._store, cell)
-            self._clusters[key] = dict(zip(items.example_ids, items.cluster_ids, strict=True))
-        return self._clusters[key]
+        given = np.flatnonzero(~np.isnan(found.scores[0]))
+        return ItemScores(
+            tuple(found.example_ids[item] for item in given),
+            tuple(found.cluster_ids[item] for item in given),
+            found.scores[0, given],
+        )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
 
 from maple.analysis.columns import ADAPTER, GAINS, frame
-from maple.analysis.observed import Means, Observed, ends
+from maple.analysis.observed import Means, Observation, Observed, ends
 
 _FRONTS = {
     "front_seconds": "train_seconds",
@@ -49,10 +49,14 @@ def gains(observed: Observed, training: pl.DataFrame, cells: pl.DataFrame) -> pl
     asked = _answering(cells)
     rows: list[Row] = []
     for base in observed.plan.bases:
-        means = observed.gains_of_adapters(lambda one, name=base.name: one.cell.base_name == name)  # type: ignore[misc]
+        means = observed.gains_of_adapters(_on(base.name))
         if means is not None:
             rows += _of_base(means, trained, asked)
     return frame(GAINS, rows)
+
+
+def _on(base: str) -> Callable[[Observation], bool]:
+    return lambda one: one.cell.base_name == base
 
 
 def front(costs: Sequence[float | None], values: Sequence[float]) -> list[bool | None]:

@@ -141,6 +141,11 @@ def averaged(means: Sequence[Mean]) -> Mean:
 
 
 def estimates(means: Sequence[Mean], bounds: tuple[float, float]) -> list[Estimate]:
+    """Means with their intervals, in that order.
+
+    Args:
+        bounds: what each of them can be.
+    """
     told = [one for one in means if one.told]
     ends: Iterator[tuple[float, float]] = iter(())
     if told:

@@ -1,7 +1,7 @@
 """What the page's program draws from: a study's numbers as compact JSON.
 
 Scores and differences are whole numbers of 1/1000 point, in arrays by line and then by subset; a
-number that is not there is null. `js/data.js` reads this, and nothing else writes it.
+number that is not there is null. The scripts in `js/` read this, and nothing else writes it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The store's estimates resample items; a page without the items cannot. What it has are intervals,
 and one number a table that says how much languages rise and fall together: items are translations
-of each other, so the errors of two languages are correlated. `js/estimates.js` computes the same.
+of each other, so the errors of two languages are correlated. `js/02-estimates.js` computes the
+same.
 """
 
 from __future__ import annotations
