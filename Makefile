@@ -12,11 +12,15 @@ VLLM_STAMP := $(VLLM)/.complete
 demo: $(STAMP)
 	@$(BIN)/maple run studies/demo.toml --out out/demo
 
+# One thread for each of the processes that share the cores; compiled once, not by each process.
+test test-full: export OMP_NUM_THREADS := 1
+test test-full: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(STAMP)
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test-full: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) -m "not vllm"
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not vllm"
 
 # A real server, for the server engine: docs/guides/server.md. Not part of the other tests.
 test-vllm: $(STAMP) $(VLLM_STAMP)

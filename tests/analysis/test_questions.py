@@ -518,7 +518,7 @@ def test_adapters_share_the_luck_of_the_full_fine_tuning_they_are_set_against(sm
 @pytest.mark.parametrize("effects", [NONE, dataclasses.replace(NONE, rank_low=1.0, bits_low=1.0)])
 def test_verdicts_and_intervals_over_many_studies(study: Study, effects: Effects) -> None:
     lean = study.only(lambda cell: cell.source != "two")
-    studies, wrong, covered = 60, 0, np.zeros(2)
+    studies, wrong, covered = 40, 0, np.zeros(2)
     for seed in range(studies):
         found = lean.drawn(effects, 100 + seed, items=80).answers(200)
         covered += holds(found["H1"], effects.rank_low), holds(found["H2"], effects.bits_low)

@@ -1,7 +1,7 @@
 """A training in one of several processes: `accelerate launch` runs it for test_processes.py.
 
-Arguments: the output folder, beside a folder "base" with a model; the method; "shards" to shard
-weights as FSDP does.
+Arguments: a folder with a model in "base", where each training gets a folder named "many-" and its
+method; the methods; "shards" before them to shard weights as FSDP does.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ FULL = {
 }
 
 
-def main(out: Path, method: str) -> None:
+def main(folder: Path, out: str, method: str) -> None:
     torch.set_num_threads(1)
     cell = dataclasses.replace(CELL, lora_dropout=0.0)
     if method != "lora":
         cell = dataclasses.replace(cell, **(FULL if method == "full" else {"method": method}))
-    base = BaseModel(CELL.base_name, CELL.base, CELL.tokenizer, None, str(out.parent / "base"))
+    base = BaseModel(CELL.base_name, CELL.base, CELL.tokenizer, None, str(folder / "base"))
     train(
         load(base, 32),
         PAIRS,
         cell,
-        out,
+        folder / f"{out}-{method}",
         silent,
         languages=["eng_Latn"] * len(PAIRS),
         held_out={"eng_Latn": PAIRS[:4]},
@@ -68,8 +68,11 @@ def shard() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[3:] == ["shards"]:
+    folder, *methods = sys.argv[1:]
+    if methods[0] == "shards":
         shard()
-    main(Path(sys.argv[1]), sys.argv[2])
+        del methods[0]
+    for method in methods:
+        main(Path(folder), "many", method)
     state = PartialState()
     print(f"process {state.process_index} of {state.num_processes}")  # noqa: T201

@@ -93,6 +93,7 @@ def test_killed_at_random_moments_and_run_again(tmp_path: Path, quiet: dict[str,
     assert deaths >= 4
 
 
+@pytest.mark.full
 def test_the_worker_dies_with_its_sweep(tmp_path: Path) -> None:
     process = start(tmp_path / "out")
     worker = None
