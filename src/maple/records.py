@@ -384,6 +384,13 @@ class EvalCell:
     template: str | None = None
     template_name: str | None = None
 
+    @property
+    def asked_as(self) -> tuple[str | int | None, ...]:
+        """What the requests of the cell are made from; the same for every adapter."""
+        items = (self.task, self.subset, self.items, self.prompt, self.prompt_hash)
+        shots = (self.n_shot, self.exemplar_pool, self.exemplar_seed, self.exemplar_subset)
+        return (*items, *shots, self.template)
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreCell:

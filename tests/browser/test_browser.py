@@ -267,8 +267,18 @@ def test_items_can_be_browsed(browser: WebDriver) -> None:
     }
     assert directions == {HOSTILE: "ltr", "فاض الإبريق. ما السبب؟": "rtl"}
     assert rows(browser, "#item table")[0][0].startswith("كان الغطاء مغلقا.")
+    click(browser, "#item .asked summary")
+    assert texts(browser, "#item .prompt") == [
+        f"كان الغطاء مغلقا. {FORMULA}",
+        f"فاض الإبريق. ما السبب؟ {HOSTILE}",
+    ]
+    prompt = browser.find_elements("css selector", "#item .prompt")[1]
+    assert browser.execute_script(direction, prompt) == "rtl"
     click(browser, "#item-next")
     assert one(browser, "#item-place").text == "Item 2 of 20"
+    click(browser, "#item-next")
+    assert not browser.find_elements("css selector", "#item .asked")  # of it no prompt was kept
+    click(browser, "#item-previous")
     browser.execute_script(choose, "item-which", "base wrong, tuned right")
     count = int(one(browser, "#item-place").text.split()[-1])
     assert 0 < count < 20

@@ -26,6 +26,7 @@ from maple.records import (
     TrainOutcome,
 )
 from maple.store import PlanFile, Record, Store
+from maple.store.prompts import Prompts
 from maple.store.schemas import choice_row, generate_row
 from maple.study.identity import content_hash, eval_id, score_id, train_id
 
@@ -165,6 +166,9 @@ def filled(
         store, plan, fake.cell("xquad", "arb_Arab", 64, 4), fake.cell("xcopa", "swh_Latn", 8, 16)
     )
     for name, asked in plan.evals.items():
+        asks = examples(asked.task, asked.subset, items)[:2]
+        texts = {one.example_id: f"{next(iter(one.fields.values()))}\n{HOSTILE}" for one in asks}
+        store.put_prompts(asked, Prompts(f"{_TEXTS[asked.subset][1]} {FORMULA}\n\n", texts))
         if name == fake.failed:
             failure = Failure(f"{FORMULA} {HOSTILE}", "Traceback: <b>out of memory</b>", 137)
             store.put_record(_record(name, asked, "failed", failure=failure))

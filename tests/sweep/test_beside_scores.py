@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from maple.analysis import rates
+from maple.errors import StoreError
+from maple.evaluate.responses import ask
 from maple.metrics import identify
 from maple.metrics.words import words
 from maple.models.scripted import ScriptedModel
 from maple.records import GenerateRequest, GenerateResponse
 from maple.report import build
-from maple.store import Store
+from maple.store import Store, prompts
+from maple.store.prompts import Prompts
 from maple.sweep.run import run
 from sweep.studies import InProcess, content, swept
 from sweep.studies import planned as planned_study
@@ -94,6 +97,35 @@ def test_prompts_are_measured_once_for_all_adapters(tmp_path: Path) -> None:
     table = Store(tmp_path).prompt_sizes(cell, base.tokenizer)
     assert table is not None
     assert table.num_rows == 7
+
+
+def test_the_first_prompts_are_kept_as_they_were_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "KEPT", 3)
+    _, plan, store = swept(content(r=[8, 16], train_bits=[16]), tmp_path, limit=2)
+    cell = next(c for c in plan.grid.evals.values() if (c.task, c.subset) == ("xquad", "zho_Hans"))
+    task = plan.task("xquad")
+
+    def expected(number: int) -> Prompts:
+        items = store.items(cell.task, cell.subset, cell.items)[:number]
+        pool = store.items(cell.task, cell.subset, cell.exemplar_pool or "")
+        asked = ask(task, cell, items, pool)
+        assert cell.n_shot
+        assert asked.exemplars
+        own = {item.example_id: task.render(item, "zho_Hans", "native").text for item in items}
+        return Prompts("".join(asked.exemplars), own)
+
+    assert store.prompts(cell) == expected(2)
+    files = sorted((tmp_path / "items").glob("*/*/prompts/*.json"))
+    assert len(files) == 2 * 3
+    swept(content(r=[8, 16], train_bits=[16]), tmp_path, limit=7)
+    assert store.prompts(cell) == expected(3)
+    assert sorted((tmp_path / "items").glob("*/*/prompts/*.json")) == files
+    for file in files:
+        file.write_text('{"prefix": 3}')
+    with pytest.raises(StoreError, match=r"zho_Hans/prompts/\w+\.json: cannot be read as prompts"):
+        store.prompts(cell)
 
 
 @pytest.mark.full

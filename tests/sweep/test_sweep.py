@@ -23,7 +23,7 @@ from maple.report import build, gather, summary
 from maple.store import Store
 from maple.sweep import plan as plan_module
 from maple.sweep import unit as unit_module
-from maple.sweep.plan import Plan, Todo, asked_as
+from maple.sweep.plan import Plan, Todo
 from maple.sweep.progress import progress
 from maple.sweep.run import Outcome, run, score_missing
 from maple.sweep.unit import run_unit
@@ -127,7 +127,7 @@ def test_different_numbers_of_shots_are_different_requests(tmp_path: Path) -> No
     study["evaluate"]["task"] += [{**study["evaluate"]["task"][0], "n_shot": 0}]
     made, store = planned(study, tmp_path)
     (unit,) = Todo(made, store).units(set())
-    kept = {asked_as(work.cell) for work in unit.evals}
+    kept = {work.cell.asked_as for work in unit.evals}
     assert len(unit.evals) == 2 * len(kept) == 6
 
 

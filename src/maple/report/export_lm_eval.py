@@ -2,8 +2,8 @@
 
 In each is `results_<date>.json`, and `samples_<task>_<date>.jsonl` for every task. A task of theirs
 is a subset of ours in one setting; prompts and items are ours, so that a number compares with one
-of theirs only where both have been looked at. The text of prompts is not stored, and so is not in
-the samples.
+of theirs only where both have been looked at. Of most items the text of the prompt is not stored,
+and so it is not in the samples.
 """
 
 from __future__ import annotations

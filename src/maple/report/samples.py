@@ -11,6 +11,7 @@ from maple.analysis.results import untuned
 from maple.records import EvalCell, Example, ScoreCell
 from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
+from maple.store import Record
 
 ADAPTERS = 8
 """Adapters whose answers are shown."""
@@ -22,6 +23,7 @@ BYTES = 6_000_000
 """What the sample may take of the page."""
 
 _FIELD, _ANSWER = 1500, 600
+_PREFIX = 4000
 
 Content = dict[str, Any]
 
@@ -61,7 +63,8 @@ def content(gathered: Gathered, places: Mapping[tuple[str, int], int]) -> Conten
     scores: _ScoreCells = {
         (score.eval_id, score.metric): (name, score) for name, score in gathered.plan.scores.items()
     }
-    found = [_content(gathered, one, most, scores) for one in subsets]
+    records = {record.id: record for record in gathered.records}
+    found = [_content(gathered, one, most, scores, records) for one in subsets]
     count = _fitting(found, most)
     for one in found:
         del one["items"][count:]
@@ -74,7 +77,8 @@ def content(gathered: Gathered, places: Mapping[tuple[str, int], int]) -> Conten
             f"The first {labels.plural(count, 'item')} of every subset in the fixed order of the "
             f"items, not chosen by what was answered; answers of "
             f"{labels.plural(len(adapters), 'adapter')}{told}, and of their untuned bases. "
-            f"Texts beyond {_FIELD} characters and answers beyond {_ANSWER} are cut and end in …."
+            f"Texts beyond {_FIELD} characters and answers beyond {_ANSWER} are cut and end in …; "
+            f"prompts are cut within, what precedes all of them from {_PREFIX} characters on."
         ),
         "adapters": [places[key] for key in adapters],
         "subsets": found,
@@ -145,22 +149,31 @@ def _subsets(
                 yield _Subset(number, position, cell, evals)
 
 
-def _content(gathered: Gathered, one: _Subset, most: int, scores: _ScoreCells) -> Content:
+def _content(
+    gathered: Gathered,
+    one: _Subset,
+    most: int,
+    scores: _ScoreCells,
+    records: Mapping[str, Record],
+) -> Content:
+    prompts = gathered.store.prompts(one.cell)
+    texts = {} if prompts is None else prompts.texts
     items = gathered.store.items(one.cell.task, one.cell.subset, one.cell.items)[:most]
     ids = [item.example_id for item in items]
     metric = gathered.tables[one.table].setting.metric
     return {
         "table": one.table,
         "subset": one.subset,
-        "items": [_item(item) for item in items],
+        "prefix": "" if prompts is None else _cut_within(prompts.prefix, _PREFIX),
+        "items": [_item(item, texts.get(item.example_id)) for item in items],
         "answers": {
-            str(place): _answers(gathered, eval_id, scores.get((eval_id, metric)), ids)
+            str(place): _answers(gathered, records[eval_id], scores.get((eval_id, metric)), ids)
             for place, eval_id in one.evals.items()
         },
     }
 
 
-def _item(item: Example) -> Content:
+def _item(item: Example, prompt: str | None) -> Content:
     shown: Content = {
         "id": item.example_id,
         "fields": [[name, _shortened(text, _FIELD)] for name, text in item.fields.items()],
@@ -170,14 +183,16 @@ def _item(item: Example) -> Content:
         shown["target"] = item.target
     if item.golds:
         shown["golds"] = [_shortened(text, _ANSWER) for text in item.golds]
+    if prompt is not None:
+        shown["prompt"] = _cut_within(prompt, _FIELD)
     return shown
 
 
 def _answers(
-    gathered: Gathered, eval_id: str, scored: tuple[str, ScoreCell] | None, ids: Sequence[str]
+    gathered: Gathered, record: Record, scored: tuple[str, ScoreCell] | None, ids: Sequence[str]
 ) -> list[Content]:
     """Per item the score and the text or the log-probabilities; empty where there is no answer."""
-    table = gathered.store.finished(eval_id, gathered.plan.evals[eval_id])
+    table = gathered.store.finished(record.id, gathered.plan.evals[record.id])
     rows = {row["example_id"]: row for row in table.slice(0, len(ids)).to_pylist()}
     found_scores = None if scored is None else gathered.store.scores(*scored)
     marks = [] if found_scores is None else found_scores.slice(0, len(ids)).to_pylist()
@@ -193,13 +208,15 @@ def _answers(
                 answer["text"] = _shortened(row["text"], _ANSWER)
             else:
                 answer["logprobs"] = [round(value, 3) for value in row["logprobs"]]
+            if name in record.shortened:
+                answer["shortened"] = True
         found.append(answer)
     return found
 
 
 def _fitting(found: Sequence[Content], most: int) -> int:
     """Items of each subset, at least one, that together take no more than BYTES."""
-    total = 0
+    total = sum(len(one["prefix"].encode()) for one in found)
     for number in range(most):
         for one in found:
             parts = [part[number : number + 1] for part in (one["items"], *one["answers"].values())]
@@ -211,3 +228,11 @@ def _fitting(found: Sequence[Content], most: int) -> int:
 
 def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _cut_within(text: str, most: int) -> str:
+    """A prompt's end matters as much as its beginning."""
+    if len(text) <= most:
+        return text
+    head = 2 * most // 3
+    return f"{text[:head].rstrip()} […] {text[head - most :].lstrip()}"

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from maple.errors import StoreError
 from maple.records import Cost, EvalCell, Example, InstructionRow, ScoreCell, TrainCell
-from maple.store import files, leases, schemas
+from maple.store import files, leases, prompts, schemas
 from maple.store.leases import Lease
 from maple.store.planfile import PlanFile
 from maple.store.planfile import parse as parse_plan
+from maple.store.prompts import Prompts
 from maple.store.record import Record
 from maple.store.record import parse as parse_record
 from maple.store.stacked import Stacked, read_stacked
@@ -102,6 +103,18 @@ class Store:
         """A table of PROMPT_SIZES; None where nobody has counted."""
         path = self._prompts_path(cell, tokenizer)
         return files.read_table(path, schemas.PROMPT_SIZES) if path.exists() else None
+
+    def put_prompts(self, cell: EvalCell, found: Prompts) -> None:
+        """Store the first items' prompts, the same for all cells that ask them alike."""
+        prompts.write(self._asked_path(cell), found)
+
+    def prompts(self, cell: EvalCell) -> Prompts | None:
+        """Prompts of a cell's first items; None where none were kept.
+
+        Raises:
+            StoreError: their file cannot be read.
+        """
+        return prompts.read(self._asked_path(cell))
 
     def put_rows(self, source: str, content: str, rows: Sequence[InstructionRow]) -> None:
         """Store training rows once, under the hash of their content."""
@@ -361,6 +374,10 @@ class Store:
     def _prompts_path(self, cell: EvalCell, tokenizer: str) -> Path:
         name = _short(content_hash([cell.items, cell.prompt_hash, tokenizer]))
         return self.root / "items" / cell.task / cell.subset / "prompts" / f"{name}.parquet"
+
+    def _asked_path(self, cell: EvalCell) -> Path:
+        name = _short(content_hash(cell.asked_as))
+        return self.root / "items" / cell.task / cell.subset / "prompts" / f"{name}.json"
 
     def _put_responses(self, eval_id: str, cell: EvalCell, table: pa.Table) -> None:
         about: dict[str, object] = {"eval_id": eval_id, "cell": dataclasses.asdict(cell)}

@@ -293,25 +293,18 @@ class Todo:
         turns: dict[tuple[object, ...], int] = {}
         turn = items = 0
         for work in evals:
-            subset = asked_as(work.cell)
+            subset = work.cell.asked_as
             if subset not in turns:
                 items += self._plan.items(work.cell)
                 if items > KEPT_ITEMS:
                     turn, items = turn + 1, self._plan.items(work.cell)
                 turns[subset] = turn
-        return sorted(evals, key=lambda work: turns[asked_as(work.cell)])
+        return sorted(evals, key=lambda work: turns[work.cell.asked_as])
 
 
 def neutral_cells(scores: Mapping[str, ScoreCell]) -> frozenset[str]:
     """Ids of the eval cells whose scores need answers after a neutral prompt."""
     return frozenset(score.eval_id for score in scores.values() if score.metric == PMI)
-
-
-def asked_as(cell: EvalCell) -> tuple[object, ...]:
-    """What the requests of a cell are made from; the same for every adapter."""
-    items = (cell.task, cell.subset, cell.items, cell.prompt, cell.prompt_hash)
-    shots = (cell.n_shot, cell.exemplar_pool, cell.exemplar_seed, cell.exemplar_subset)
-    return (*items, *shots, cell.template)
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:

@@ -33,12 +33,12 @@ from maple.records import (
     Unit,
     UserPrompt,
 )
-from maple.store import Lease, LeaseLostError, Record, Store, schemas
+from maple.store import Lease, LeaseLostError, Record, Store, prompts, schemas
 from maple.study.config import host
 from maple.study.grid import SHORTEN
 from maple.sweep.attempt import Attempt
 from maple.sweep.base import Emit, UnitBase
-from maple.sweep.plan import KEPT_ITEMS, asked_as, is_answered, is_trained
+from maple.sweep.plan import KEPT_ITEMS, is_answered, is_trained
 from maple.tasks import asking
 
 
@@ -167,6 +167,7 @@ class _Worker:
         model = self._base.model
         proof = model.proof(adapter)
         self._measure(cell, model, rendered, proof.bos_count)
+        self._keep_prompts(cell, rendered)
         asked = rendered
         shortened: Mapping[str, Shortened] = {}
         if cell.truncation == SHORTEN:
@@ -225,6 +226,17 @@ class _Worker:
         known = self._store.prompt_sizes(cell, tokenizer)
         if known is None or known.num_rows < len(asked.examples):
             self._store.put_prompt_sizes(cell, tokenizer, prompt_sizes(model, asked, marks))
+
+    def _keep_prompts(self, cell: EvalCell, asked: Asked) -> None:
+        """Store the first items' prompts, unless another cell that asks them has."""
+        first = asked.requests[: prompts.KEPT]
+        known = self._store.prompts(cell)
+        if first and (known is None or len(known.texts) < len(first)):
+            texts = {
+                example.example_id: request.prompt
+                for example, request in zip(asked.examples, first, strict=False)
+            }
+            self._store.put_prompts(cell, prompts.Prompts(first[0].prefix, texts))
 
     def _context(self, model: LanguageModel) -> int:
         """Tokens that prompts are made to fit: what the plan counted on, whoever answers.
@@ -317,7 +329,7 @@ class _AskedItems:
     def of(self, work: EvalWork) -> Asked:
         """The items of an eval cell as they are asked."""
         cell = work.cell
-        key = (*asked_as(cell), work.items)
+        key = (*cell.asked_as, work.items)
         if key not in self._kept:
             items = self._store.items(cell.task, cell.subset, cell.items)[: work.items]
             pool = cell.exemplar_pool
@@ -332,7 +344,7 @@ class _AskedItems:
 
     def fitted(self, work: EvalWork, measure: Measure, context: int) -> Fitted:
         """The items of an eval cell as the unit's base can read them."""
-        asked, key = self.of(work), (*asked_as(work.cell), work.items)
+        asked, key = self.of(work), (*work.cell.asked_as, work.items)
         if key not in self._fitted:
             self._fitted[key] = fit(measure, context, asked)
         return self._fitted[key]

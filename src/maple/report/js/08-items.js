@@ -110,7 +110,24 @@ function said(tag, text, language, attributes = {}) {
 }
 
 function scoreText(answer) {
-  return typeof answer.score === "number" ? `score ${answer.score}` : "not scored";
+  const score = typeof answer.score === "number" ? `score ${answer.score}` : "not scored";
+  return answer.shortened ? `${score}; the prompt was shortened to fit` : score;
+}
+
+/** What the model was given, word for word. */
+function promptView(item, subset, spoken) {
+  if (item.prompt === undefined) return null;
+  const shared = subset.prefix
+    ? [el("p", { class: "small" }, "Before every item of this subset:"), said("pre", subset.prefix, spoken, { class: "prompt dim" })]
+    : [];
+  return el(
+    "details",
+    { class: "asked" },
+    el("summary", {}, "The prompt as it was asked"),
+    shared,
+    shared.length ? el("p", { class: "small" }, "This item:") : null,
+    said("pre", item.prompt, spoken, { class: "prompt" }),
+  );
 }
 
 function itemView({ item, subset, base, tuned }) {
@@ -127,7 +144,7 @@ function itemView({ item, subset, base, tuned }) {
     list.append(el("dt", { class: "key" }, "accepted"), said("dd", item.golds.join(" \u00b7 "), spoken, { class: "said" }));
   }
   const title = el("h3", {}, `${table.title}, ${table.subsets[subset.subset].label} `, el("span", { class: "id" }, item.id));
-  const made = el("article", { class: "sample" }, title, list);
+  const made = el("article", { class: "sample" }, title, promptView(item, subset, spoken), list);
   if (!item.choices) {
     for (const answer of alone) {
       list.append(el("dt", { class: "key" }, answer.cell.label));
