@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,9 @@ def test_items_of_the_sample(content: dict[str, Any]) -> None:
     assert len(first["items"]) == 20
     assert ["note", HOSTILE] in first["items"][0]["fields"]
     assert first["items"][1]["target"] == 1
+    assert first["prefix"].endswith(f"{FORMULA}\n\n")
+    assert first["items"][0]["prompt"].endswith(f"\n{HOSTILE}")
+    assert [number for number, one in enumerate(first["items"]) if "prompt" in one] == [0, 1]
     # Even items are right for the base, item 1 for the adapters alone.
     scores = {
         content["cells"][int(place)]["untuned"]: [one["score"] for one in answers[:3]]
@@ -100,6 +104,19 @@ def test_items_of_the_sample(content: dict[str, Any]) -> None:
     generated = sample["subsets"][3]
     assert generated["items"][0]["golds"] == [FORMULA]
     assert {answers[0]["text"] for answers in generated["answers"].values()} == {FORMULA}
+
+
+def test_items_beyond_a_limit_are_not_in_the_sample(gathered: Gathered) -> None:
+    plan = gathered.plan.model_copy(update={"limit": 3})
+    found = payload(dataclasses.replace(gathered, plan=plan), items=True)["items"]
+    assert {len(one["items"]) for one in found["subsets"]} == {3}
+    assert found["drawn"].startswith("The first 3 items of every subset")
+
+
+def test_a_long_prompt_keeps_its_end(gathered: Gathered, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "_FIELD", 30)
+    (first, *_) = payload(gathered, items=True)["items"]["subsets"]
+    assert first["items"][0]["prompt"] == "The kettle boiled ov […] =alert(1)>"
 
 
 def test_the_sample_is_cut_to_its_size(gathered: Gathered, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,8 @@ def content(gathered: Gathered, places: Mapping[tuple[str, int], int]) -> Conten
     subsets = list(_subsets(gathered, places, shown))
     if not subsets:
         return None
-    most = max(1, min(A_SUBSET, IN_ALL // len(subsets)))
+    asked = gathered.plan.limit or A_SUBSET
+    most = max(1, min(A_SUBSET, asked, IN_ALL // len(subsets)))
     scores: _ScoreCells = {
         (score.eval_id, score.metric): (name, score) for name, score in gathered.plan.scores.items()
     }
