@@ -262,6 +262,41 @@ def test_training_sets_that_differ_contradict_that_they_are_alike(planted: Answe
         assert part.low <= 6.0 <= part.high
 
 
+def test_a_larger_set_that_does_harm_brings_nothing(study: Study) -> None:
+    found = study.drawn(dataclasses.replace(NONE, sources={"more": -6.0}), 0).answers()
+    assert found["H6"].verdict == "contradicted"
+    assert found["H7"].verdict == "supported"
+    assert holds(found["H7"], -6.0)
+
+
+def with_another_base(study: Study) -> Study:
+    """Adapters of rank 32 have another base, without an untuned one; "two" has its own rank 8."""
+
+    def changed(cell: TrainCell) -> TrainCell:
+        return dataclasses.replace(cell, base_name="base-b", r=8) if cell.r == 32 else cell
+
+    return study.with_cells(changed)
+
+
+@pytest.mark.parametrize(
+    ("base", "data", "verdict"),
+    [(0.2, 0.0, "supported"), (0.0, 0.2, "contradicted"), (0.1, 0.1, "undecided")],
+)
+def test_what_is_further_apart_bases_or_training_sets(
+    study: Study, base: float, data: float, verdict: str
+) -> None:
+    changed = with_another_base(study)
+
+    def level(train_id: str, _key: str) -> float:
+        cell = changed.plan.train[train_id]
+        # Two of three pairs of training sets are `data` * 1.5 apart, so `data` in the mean.
+        return 0.4 + base * (cell.base_name == "base-b") + 1.5 * data * (cell.source == "more")
+
+    found = changed.at(level, 0, 0.5).answers()["H9"]
+    assert found.verdict == verdict
+    assert holds(found, 100 * (base - data))
+
+
 def test_bits_that_matter_are_not_equivalent(planted: Answers) -> None:
     # 3 points a doubling in 7 languages of 13.
     assert planted["4 bits"].verdict == "contradicted"

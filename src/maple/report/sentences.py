@@ -74,7 +74,10 @@ def _progress(gathered: Gathered) -> str:
             parts.append(text)
     if gathered.unscored:
         parts.append(f"{labels.plural(len(gathered.unscored), 'score')} failed")
-    return "; ".join(parts) + "."
+    text = "; ".join(parts) + "."
+    if gathered.findings and any(state != "done" for state in gathered.statuses.values()):
+        text += " Findings leave out adapters that lack a cell of what is compared."
+    return text
 
 
 def _outcome(gathered: Gathered, table: Table) -> Sentence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
 
 import numpy as np
@@ -37,7 +37,21 @@ def sets_alike(evidence: Evidence) -> Case:
         return dataclasses.replace(
             case, missing="no two training sets share adapters that differ in nothing else"
         )
-    return _alike(case, compared)
+    ordered = sorted(compared, key=lambda one: -abs(one[1].value))
+    label, largest = ordered[0]
+    differing = adjusted([one.differs() for _, one in compared], "holm")
+    number = sum(p < 1 - LEVEL for p in differing)
+    return dataclasses.replace(
+        case,
+        effect=largest,
+        right=max(one.within() for _, one in compared),
+        wrong=min(differing),
+        parts=parts(ordered),
+        note=(
+            f"The effect is {label}. Contrasts: {len(compared)}, of which {number} differ "
+            f"after Holm's correction over them. Alike means within {MARGIN:g} point."
+        ),
+    )
 
 
 def more_languages(evidence: Evidence) -> Case:
@@ -54,7 +68,17 @@ def more_languages(evidence: Evidence) -> Case:
             missing="no two training sets of about the same size where one has all languages "
             "of the other and more",
         )
-    return _alike(case, compared)
+    largest = max(compared, key=lambda one: one[1].value)
+    gaining = adjusted([one.above() for _, one in compared], "holm")
+    return dataclasses.replace(
+        case,
+        effect=largest[1],
+        right=bonferroni(max(one.below(MARGIN) for _, one in compared)),
+        wrong=bonferroni(min(gaining)),
+        parts=parts(compared),
+        note=f"The effect is {largest[0]}. Nothing means less than {MARGIN:g} point; a loss is "
+        "nothing gained, too.",
+    )
 
 
 def base_matters_more(evidence: Evidence) -> Case:
@@ -62,7 +86,8 @@ def base_matters_more(evidence: Evidence) -> Case:
     case = Case(
         "H9",
         "The base model matters more than how the instructions were made.",
-        "range of the mean score over bases minus range over training sets",
+        "how far two bases are apart in the mean score minus how far two training sets are, "
+        "mean over pairs",
     )
     observed = evidence.observed
     wanted = [one for one in trained_here(observed.all) if one.group is not None]
@@ -87,8 +112,8 @@ def base_matters_more(evidence: Evidence) -> Case:
     generator = np.random.default_rng(0)
     spread = (adapter.value * len(scores)) ** 0.5
     moved = drawn + generator.normal(0.0, spread, drawn.shape)
-    seen = _range(scores[:, None], by_base) - _range(scores[:, None], by_data)
-    resampled = _range(moved, by_base) - _range(moved, by_data)
+    seen = _apart(scores[:, None], by_base) - _apart(scores[:, None], by_data)
+    resampled = _apart(moved, by_base) - _apart(moved, by_data)
     effect = Effect(
         float(seen[0]),
         (Variance("items and adapters", float(resampled.var(ddof=1)), adapter.freedom),),
@@ -102,25 +127,6 @@ def base_matters_more(evidence: Evidence) -> Case:
         note=(
             f"{len(bases)} bases, {len(names)} training sets: these very ones, no others."
             f"{left_out(unfinished)}"
-        ),
-    )
-
-
-def _alike(case: Case, compared: Sequence[tuple[str, Effect]]) -> Case:
-    """A claim that all of some contrasts are within the margin."""
-    ordered = sorted(compared, key=lambda one: -abs(one[1].value))
-    label, largest = ordered[0]
-    differing = adjusted([one.differs() for _, one in compared], "holm")
-    number = sum(p < 1 - LEVEL for p in differing)
-    return dataclasses.replace(
-        case,
-        effect=largest,
-        right=max(one.within() for _, one in compared),
-        wrong=min(differing),
-        parts=parts(ordered),
-        note=(
-            f"The effect is {label}. Contrasts: {len(compared)}, of which {number} differ "
-            f"after Holm's correction over them. Alike means within {MARGIN:g} point."
         ),
     )
 
@@ -162,7 +168,11 @@ def _same_size(first: int | None, second: int | None) -> bool:
     )
 
 
-def _range(values: Floats, groups: Iterable[Sequence[bool]]) -> Floats:
-    """Largest mean of a group minus the smallest, [b]."""
-    means = np.stack([values[np.array(members)].mean(axis=0) for members in groups])
-    return np.asarray(means.max(axis=0) - means.min(axis=0))
+def _apart(values: Floats, groups: Sequence[Sequence[bool]]) -> Floats:
+    """How far the means of two groups are apart, mean over all pairs of groups, [b].
+
+    Unlike their range, it does not grow with the number of groups.
+    """
+    means = [values[np.array(members)].mean(axis=0) for members in groups]
+    gaps = np.stack([abs(one - other) for one, other in combinations(means, 2)])
+    return np.asarray(gaps.mean(axis=0))
