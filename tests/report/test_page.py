@@ -70,7 +70,9 @@ def test_the_summary_and_the_cautions_need_no_program(page: str) -> None:
     assert "▲ or ▼: the interval of the difference excludes 0, which 11 of 11" in text
     assert "Doubled (▲▲, ▼▼): its p-value by sign flips is below 0.05 after correction" in text
     assert "too, as 0 are (languages" in text
-    assert "With fewer than 20 clusters the intervals are narrower" in text
+    assert (
+        "With 20 clusters or fewer, intervals of scores near 0 or 100 are somewhat narrower" in text
+    )
 
 
 def test_a_protocol_line_stands_under_every_table(page: str) -> None:
