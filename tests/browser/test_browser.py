@@ -398,6 +398,13 @@ def test_wide_and_narrow_light_and_dark(
     for host in chromium.find_elements("css selector", "[data-figure], [data-grid]"):
         chromium.execute_script("arguments[0].scrollIntoView()", host)
         time.sleep(0.15)
+    # Bars with long names: here or there, they can be seen without scrolling sideways.
+    see(chromium, '[data-figure="english"]')
+    fits = (
+        "const drawing = document.querySelector('#figure-english .drawing');"
+        "return drawing.scrollWidth <= drawing.clientWidth"
+    )
+    assert chromium.execute_script(fits)
     see(chromium, '[data-figure="heatmap"]')
     ground = chromium.execute_script("return getComputedStyle(document.body).backgroundColor")
     figure = chromium.execute_script(

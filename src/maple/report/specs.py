@@ -198,13 +198,21 @@ _MATRIX: Spec = {
 # label, label_order, delta, low, high, clear
 _FOREST: Spec = {
     "data": {"name": "rows"},
-    "width": 300,
-    "height": {"step": 17},
+    "width": "$width",
+    "height": {"step": "$step"},
     "encoding": {
+        # Before the bars, or above each where the page is narrow.
         "y": _order(
             "label",
             None,
-            axis={"labelLimit": 340, "domain": False, "ticks": False, "labelPadding": 6},
+            axis={
+                "domain": False,
+                "ticks": False,
+                "labelLimit": "$limit",
+                "labelAlign": "$align",
+                "labelPadding": "$padding",
+                "labelOffset": "$offset",
+            },
         ),
         "tooltip": _ABOUT,
     },

@@ -4,6 +4,7 @@ const LEAST_REACH = 5;
 const LOUD = 0.62;
 const GROUPS = ["high (classes 4\u20135)", "low (classes 0\u20133)", "class unknown"];
 const FOREST_ROWS = 30;
+const NARROW = 560;
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
@@ -265,7 +266,7 @@ function transfer(number) {
 }
 
 /** Every selected cell's difference on every English subset, over all tasks, the worst first. */
-function english() {
+function english(_, width) {
   const found = data.tables.flatMap((table, number) =>
     table.primary && shown.tables[number]
       ? table.subsets.flatMap((own, subset) =>
@@ -289,7 +290,10 @@ function english() {
       clear: direction(delta) === DOWN,
       about: `${name}\n${difference(delta)}`,
     })),
-    values: {},
+    values:
+      width < NARROW
+        ? { width: width - 24, limit: width - 24, step: 36, align: "left", padding: -2, offset: -13 }
+        : { width: 300, limit: Math.min(560, width - 330), step: 17, align: "right", padding: 6, offset: 0 },
     note: known.length > FOREST_ROWS ? `The ${FOREST_ROWS} worst of ${known.length}; all are in its table.` : "",
     columns: ["cell", "task", "subset", "difference", "low", "high"],
     texts: known.map(({ cells, delta }) => [...cells, ...numberTexts(delta)]),
