@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from maple.languages import foreign_letters
 from maple.languages import language as language_of
@@ -99,8 +100,13 @@ def _lost(what: str, text: str, rendered: str, name: str) -> str:
     return f"{what} does not appear whole"
 
 
-def _of_rest(rest: str, wording: Wording) -> Iterator[str]:
+@lru_cache(maxsize=256)  # the same for almost all items of a subset
+def _of_rest(rest: str, wording: Wording) -> tuple[str, ...]:
     """Problems of what the prompt adds to the fields."""
+    return tuple(_problems_of(rest, wording))
+
+
+def _problems_of(rest: str, wording: Wording) -> Iterator[str]:
     if re.search(r"\{\w*\}", rest):
         yield "a placeholder survives"
     if "\\n" in rest:
