@@ -11,12 +11,14 @@ import json
 import os
 import re
 import time
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from browser.conftest import SIZES, show
+from maple.analysis.estimates import Estimate
 from maple.analysis.gains import front
 from maple.report import labels
 from maple.report.gathered import Gathered
@@ -288,6 +290,15 @@ def test_items_can_be_browsed(browser: WebDriver) -> None:
     browser.execute_script(choose, "item-which", "all")
     browser.execute_script(choose, "item-task", "xquad")
     assert FORMULA in one(browser, "#item").text
+
+
+def test_ends_of_intervals_are_written_as_in_the_files(browser: WebDriver) -> None:
+    program = resources.files("maple.report").joinpath("js", "01-dom.js").read_text("utf-8")
+    ends = [(-10100, -44), (4, 3100), (-40, 3100), (0, 3100), (-160, -51), (49, 51)]
+    shown = "return arguments[0].map(([low, high]) => interval({ low, high }, signed))"
+    assert browser.execute_script(f"{program}\n{shown}", ends) == [
+        labels.interval(Estimate(0.0, low / 1e5, high / 1e5, 2, 2), sign=True) for low, high in ends
+    ]
 
 
 def test_hostile_strings_stay_text(browser: WebDriver) -> None:

@@ -151,7 +151,7 @@ def test_the_terminal_shows_rows_and_says_what_differs(fake: Fake, tmp_path: Pat
     assert lines[2:4] == ["A: untuned, 16 bits", "B: LoRA r=64, 4 bits, mini, seed 0"]
     assert lines[4] == "Evaluated at different precisions: A in 16 bits, B in 4."
     # Failed on one side: left out of the rows and of the mean, and said.
-    assert lines[5] == "Without answers of both, and left out: xquad/arb_Arab."
+    assert lines[5] == "Without scored answers of both, and left out: xquad/arb_Arab."
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
     assert [row[:5] for row in rows] == [
         ["xcopa", "acc", "English", "50.0", "60.0"],
@@ -164,7 +164,7 @@ def test_the_terminal_shows_rows_and_says_what_differs(fake: Fake, tmp_path: Pat
     ]
     assert all(row[5].startswith("+10.0 [+") and row[5].endswith("▲") for row in rows)
     assert [row[6:] for row in rows][3:5] == [["120", "40"], ["40", "10"]]
-    assert "which 5 of 5 do" in done.stdout
+    assert "which 5 of 5 language differences do" in done.stdout
     assert HOSTILE not in done.stdout
     assert FORMULA not in done.stdout
 

@@ -57,6 +57,16 @@ def test_points() -> None:
     assert labels.signed(-0.0004) == labels.signed(0.0) == "0.0"
 
 
+def test_an_interval_that_excludes_zero_does_not_end_there() -> None:
+    def shown(low: float, high: float) -> str:
+        return labels.interval(Estimate(0.0, low, high, 10, 10), sign=True)
+
+    assert shown(-0.101, -0.0004) == "[−10.1, −0.04]"
+    assert shown(0.00004, 0.031) == "[+0.004, +3.1]"
+    assert shown(-0.0004, 0.031) == "[0.0, +3.1]"
+    assert shown(0.0, 0.031) == "[0.0, +3.1]"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "mark"),
     [(0.01, 0.2, "▲"), (-0.2, -0.01, "▼"), (-0.1, 0.1, ""), (0.0, 0.2, ""), (None, None, "")],

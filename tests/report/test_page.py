@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -20,6 +22,7 @@ from maple.report import build, figures, summary
 from maple.report import page as module
 from maple.report.gathered import gather
 from maple.report.ledger import Grid
+from maple.report.payload import payload
 from maple.report.writing import latex, markdown
 from maple.store import Record, Store
 from report.fake_store import FORMULA, HOSTILE, NOTES, Fake, filled, planned, put_training
@@ -209,6 +212,35 @@ def test_a_report_without_items_has_no_text_of_them(fake: Fake, tmp_path: Path) 
         for said in ("kettle", "The lid was shut", "onerror", "HYPERLINK", "xcopa-000", "الإبريق"):
             assert said not in text, path
     assert "made without the texts" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_what_was_deleted_is_not_called_done(tmp_path: Path) -> None:
+    fake = filled(tmp_path, items=8)
+    asked = {n: fake.cell("xcopa", "swh_Latn", n, 4) for n in (8, 64)}
+    fake.store.eval_path(asked[8], fake.plan.evals[asked[8]]).unlink()
+    score_id, score = next(
+        (name, one) for name, one in fake.plan.scores.items() if one.eval_id == asked[64]
+    )
+    fake.store.score_path(score_id, score).unlink()
+    text = " ".join(Page(build(fake.store).read_text(encoding="utf-8")).texts)
+    # One was pending before, too.
+    assert "33 of 36 evaluation cells done, 1 failed, 2 pending" in text
+    assert "1 evaluation cell not scored yet" in text
+    shown = (tmp_path / "report" / "tables" / "scores.csv").read_text(encoding="utf-8")
+    states = {row["eval_id"]: row["status"] for row in csv.DictReader(io.StringIO(shown))}
+    assert states[asked[8]] == "pending"
+
+
+def test_prompts_that_cannot_be_read_are_left_out_and_it_is_said(tmp_path: Path) -> None:
+    fake = filled(tmp_path, items=8)
+    for path in (tmp_path / "items" / "xcopa" / "arb_Arab" / "prompts").iterdir():
+        path.write_text('{"prefix": 1')
+    found = payload(gather(fake.store), items=True)["items"]["subsets"]
+    lost = [one["lost"] for one in found if one["lost"]]
+    assert lost == [
+        "The stored prompts of this subset cannot be read (items/xcopa/arb_Arab/prompts)."
+    ]
+    assert all(one["prefix"] for one in found if not one["lost"])
 
 
 def test_the_same_store_gives_the_same_bytes(fake: Fake, report: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_other_columns_and_broken_files_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1")
     with pytest.raises(StoreError, match="cannot be read"):
         files.read_table(path, schemas.SCORES)
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="none: is missing"):
         files.read_table(tmp_path / "none", schemas.SCORES)
 
 

@@ -126,6 +126,10 @@ def test_the_first_prompts_are_kept_as_they_were_asked(
         file.write_text('{"prefix": 3}')
     with pytest.raises(StoreError, match=r"zho_Hans/prompts/\w+\.json: cannot be read as prompts"):
         store.prompts(cell)
+    # Whoever asks the items next, writes them anew.
+    outcome, _, _ = swept(content(r=[8, 16, 32], train_bits=[16]), tmp_path, limit=7)
+    assert not outcome.failed
+    assert store.prompts(cell) == expected(3)
 
 
 @pytest.mark.full

@@ -139,7 +139,7 @@ def _differing(a: Side, b: Side, comparisons: Sequence[Comparison]) -> tuple[str
     told += [f"Evaluated by different engines: {one}." for one in engines]
     left_out = [f"{one.setting.task}/{subset}" for one in comparisons for subset in one.missing]
     if left_out:
-        told.append(f"Without answers of both, and left out: {', '.join(left_out)}.")
+        told.append(f"Without scored answers of both, and left out: {', '.join(left_out)}.")
     return tuple(told)
 
 
@@ -195,8 +195,8 @@ def _caution(shown: Sequence[tuple[Table, Comparison]]) -> tuple[str, ...]:
         marked = sum(bool(labels.direction(one)) for one in known)
         lines.append(
             f"{labels.UP} or {labels.DOWN}: the interval excludes 0, which {marked} of "
-            f"{len(known)} do. Without any true difference about 1 in 20 would; no correction is "
-            "made for looking at many."
+            f"{labels.plural(len(known), 'language difference')} do. Without any true difference "
+            "about 1 in 20 would; no correction is made for looking at many."
         )
     if len(known) < len(differences):
         lines.append("No interval where all items form one cluster.")

@@ -155,11 +155,23 @@ def signed_nats(value: float) -> str:
 
 
 def interval(estimate: Estimate, *, sign: bool = False) -> str:
-    """ "[48.1, 60.0]"; "" where there is no interval."""
+    """ "[48.1, 60.0]"; "" where there is no interval.
+
+    Where it excludes 0 by less than a decimal shows, that end has more: "[+0.04, +3.1]".
+    """
     if estimate.low is None or estimate.high is None:
         return ""
     shown = signed if sign else points
+    if sign and direction(estimate):
+        shown = _beside_zero
     return f"[{shown(estimate.low)}, {shown(estimate.high)}]"
+
+
+def _beside_zero(value: float) -> str:
+    exact = round(100 * value, 3)
+    if signed(value) != "0.0" or exact == 0:
+        return signed(value)
+    return f"{exact:+.1g}".replace("-", MINUS)
 
 
 def direction(estimate: Estimate) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maple.analysis.results import untuned
+from maple.errors import StoreError
 from maple.records import EvalCell, Example, ScoreCell
 from maple.report import labels
 from maple.report.gathered import Gathered, Line, Table
@@ -157,7 +158,12 @@ def _content(
     scores: _ScoreCells,
     records: Mapping[str, Record],
 ) -> Content:
-    prompts = gathered.store.prompts(one.cell)
+    lost = ""
+    try:
+        prompts = gathered.store.prompts(one.cell)
+    except StoreError:  # nothing is computed from them: the page says so and has the rest
+        folder = f"items/{one.cell.task}/{one.cell.subset}/prompts"
+        prompts, lost = None, f"The stored prompts of this subset cannot be read ({folder})."
     texts = {} if prompts is None else prompts.texts
     items = gathered.store.items(one.cell.task, one.cell.subset, one.cell.items)[:most]
     ids = [item.example_id for item in items]
@@ -165,6 +171,7 @@ def _content(
     return {
         "table": one.table,
         "subset": one.subset,
+        "lost": lost,
         "prefix": "" if prompts is None else _cut_within(prompts.prefix, _PREFIX),
         "items": [_item(item, texts.get(item.example_id)) for item in items],
         "answers": {

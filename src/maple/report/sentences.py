@@ -72,12 +72,27 @@ def _progress(gathered: Gathered) -> str:
             for state in ("failed", "pending"):
                 text += f", {states[state]} {state}" if states[state] else ""
             parts.append(text)
+    waiting = _waiting_for_scores(gathered)
+    if waiting:
+        parts.append(f"{labels.plural(waiting, 'evaluation cell')} not scored yet")
     if gathered.unscored:
         parts.append(f"{labels.plural(len(gathered.unscored), 'score')} failed")
     text = "; ".join(parts) + "."
     if gathered.findings and any(state != "done" for state in gathered.statuses.values()):
         text += " Findings leave out adapters that lack a cell of what is compared."
     return text
+
+
+def _waiting_for_scores(gathered: Gathered) -> int:
+    """How many cells have their answers, and no score under some metric, which did not fail."""
+    lacking = {
+        score.eval_id
+        for score in gathered.plan.scores.values()
+        if gathered.statuses[score.eval_id] == "done"
+        and (score.eval_id, score.metric) not in gathered.results.cells
+        and (score.eval_id, score.metric) not in gathered.unscored
+    }
+    return len(lacking)
 
 
 def _outcome(gathered: Gathered, table: Table) -> Sentence:

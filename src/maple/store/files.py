@@ -129,6 +129,8 @@ def read_schema(path: Path) -> pa.Schema:
 
 
 def _unreadable(path: Path, error: Exception) -> StoreError:
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{path}: is missing", "run the study again to make it anew")
     return StoreError(
         f"{path}: cannot be read: {error}", "delete the file and run again to make it anew"
     )

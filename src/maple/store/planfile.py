@@ -74,8 +74,8 @@ def parse(content: bytes, where: str) -> PlanFile:
         return PlanFile.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        wrong = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
         raise StoreError(
-            f"{where}: not a plan of this version of maple: {key}: {first['msg']}",
+            f"{where}: not a plan of this version of maple: {wrong}",
             "choose another --out, or delete the file: finished cells are kept",
         ) from error

@@ -48,5 +48,5 @@ def read(path: Path) -> Prompts | None:
         return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise StoreError(
-            f"{path}: cannot be read as prompts", "delete it: only the report's items show them"
+            f"{path}: cannot be read as prompts", "delete the file and run again to make it anew"
         ) from error

@@ -77,8 +77,8 @@ def parse(content: bytes, where: str) -> Record:
         return Record.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        wrong = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
         raise StoreError(
-            f"{where}: not a record of schema version {SCHEMA_VERSION}: {key}: {first['msg']}",
+            f"{where}: not a record of schema version {SCHEMA_VERSION}: {wrong}",
             "delete the file to have the cell computed again, or choose another --out",
         ) from error

@@ -136,8 +136,14 @@ class Store:
         return self._record(self.train_folder(train_id) / "record.json")
 
     def eval_record(self, eval_id: str, cell: EvalCell) -> Record | None:
-        """The record of an eval cell; None before its first attempt ended."""
-        return self._record(self.eval_path(eval_id, cell).with_suffix(".json"))
+        """The record of an eval cell; None before its first attempt ended.
+
+        None also where the cell was finished and its answers have been deleted since.
+        """
+        path = self.eval_path(eval_id, cell)
+        record = self._record(path.with_suffix(".json"))
+        gone = record is not None and record.status == "done" and not path.exists()
+        return None if gone else record
 
     def score_record(self, score_id: str, cell: ScoreCell) -> Record | None:
         """Why the last attempt to score failed; None where it did not."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from maple import provenance
-from maple.errors import MapleError, ModelError
+from maple.errors import MapleError, ModelError, StoreError
 from maple.evaluate import invariance
 from maple.evaluate.fitting import Fitted, Measure, fit
 from maple.evaluate.responses import Asked, Part, answer, ask, neutral
@@ -230,7 +230,10 @@ class _Worker:
     def _keep_prompts(self, cell: EvalCell, asked: Asked) -> None:
         """Store the first items' prompts, unless another cell that asks them has."""
         first = asked.requests[: prompts.KEPT]
-        known = self._store.prompts(cell)
+        try:
+            known = self._store.prompts(cell)
+        except StoreError:  # no loss: here they are again
+            known = None
         if first and (known is None or len(known.texts) < len(first)):
             texts = {
                 example.example_id: request.prompt

@@ -11,6 +11,8 @@ from maple.analysis.findings import Finding, Part, Verdict
 
 POINTS, DOUBLING = "points", "points a doubling"
 
+SELECTED = "The largest of several looks larger than it is; its interval does not know that."
+
 # Tails are not known better than this.
 _LEAST_P = 0.001
 

@@ -128,7 +128,9 @@ def others_gain(evidence: Evidence) -> Case:
         right=bonferroni(effect.above()),
         wrong=bonferroni(effect.below(MARGIN)),
         parts=parts(known(both)),
-        note=f"Counts as wrong below {MARGIN:g} point. The transfer table has every language.",
+        note=f"A language's gain is the mean over the adapters that were not trained on it; every "
+        f"language weighs the same. Counts as wrong below {MARGIN:g} point. The transfer table has "
+        "every language.",
     )
 
 

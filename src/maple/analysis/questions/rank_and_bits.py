@@ -11,7 +11,7 @@ import numpy as np
 from maple.analysis.effects import MARGIN, Effect
 from maple.analysis.findings import Part
 from maple.analysis.observed import IN_ENGLISH, LOW, Observation
-from maple.analysis.questions.cases import DOUBLING, Case, part, parts
+from maple.analysis.questions.cases import DOUBLING, SELECTED, Case, part, parts
 from maple.analysis.questions.evidence import Evidence
 from maple.analysis.significance import adjusted, bonferroni
 from maple.analysis.slopes import BITS, RANK, ItemSlopes, Slopes, item_slopes, slopes
@@ -107,7 +107,7 @@ def families(evidence: Evidence) -> Case:
         right=min(adjusted([one.differs() for one in pairs], "holm")),
         parts=parts(sorted(shown, key=lambda one: (one[0][:4], -one[1].value)), DOUBLING),
         note="Families of one language stand on that language alone. Each is compared over the "
-        "tasks that it was asked in.",
+        f"tasks that it was asked in. {SELECTED}",
     )
 
 

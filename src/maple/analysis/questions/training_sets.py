@@ -11,7 +11,7 @@ import numpy as np
 from maple.analysis.effects import MARGIN, Effect, Variance, average
 from maple.analysis.estimates import LEVEL, Floats
 from maple.analysis.observed import complete, intended
-from maple.analysis.questions.cases import Case, known, parts
+from maple.analysis.questions.cases import SELECTED, Case, known, parts
 from maple.analysis.questions.evidence import Evidence
 from maple.analysis.questions.matched import (
     beside_data,
@@ -49,7 +49,8 @@ def sets_alike(evidence: Evidence) -> Case:
         parts=parts(ordered),
         note=(
             f"The effect is {label}. Contrasts: {len(compared)}, of which {number} differ "
-            f"after Holm's correction over them. Alike means within {MARGIN:g} point."
+            f"after Holm's correction over them. Alike means within {MARGIN:g} point. "
+            f"{SELECTED}"
         ),
     )
 
@@ -77,7 +78,8 @@ def more_languages(evidence: Evidence) -> Case:
         wrong=bonferroni(min(gaining)),
         parts=parts(compared),
         note=f"The effect is {largest[0]}. Nothing means less than {MARGIN:g} point; a loss is "
-        "nothing gained, too.",
+        "nothing gained, too. Sets may differ in more than languages: who wrote or translated "
+        "the instructions.",
     )
 
 

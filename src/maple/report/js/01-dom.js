@@ -37,10 +37,17 @@ function signed(value) {
   return (rounded > 0 ? "+" : "") + (rounded / 10).toFixed(1).replace("-", MINUS);
 }
 
-/** "[48.1, 60.0]"; "" without an interval. */
+/** "[48.1, 60.0]"; "" without an interval. Ends as `labels.interval` has them. */
 function interval(spread, shown) {
   if (spread.low === null) return "";
-  return `[${shown(spread.low)}, ${shown(spread.high)}]`;
+  const end = shown === signed && direction(spread) ? besideZero : shown;
+  return `[${end(spread.low)}, ${end(spread.high)}]`;
+}
+
+/** A difference that is not 0 with as many decimals as show that. */
+function besideZero(value) {
+  if (signed(value) !== "0.0" || value === 0) return signed(value);
+  return (value > 0 ? "+" : MINUS) + (Math.abs(value) / 1000).toPrecision(1);
 }
 
 /** A triangle where the interval lies wholly above or below 0, else "". */

@@ -116,7 +116,7 @@ function scoreText(answer) {
 
 /** What the model was given, word for word. */
 function promptView(item, subset, spoken) {
-  if (item.prompt === undefined) return null;
+  if (item.prompt === undefined) return subset.lost ? el("p", { class: "small" }, subset.lost) : null;
   const shared = subset.prefix
     ? [el("p", { class: "small" }, "Before every item of this subset:"), said("pre", subset.prefix, spoken, { class: "prompt dim" })]
     : [];
