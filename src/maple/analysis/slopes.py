@@ -195,7 +195,7 @@ def _model(wanted: Sequence[Observation], group: Group, *, languages_vary: bool)
     """The model of some observations, or why there is none."""
     kept = [one for one in wanted if group(one) is not None and one.cell.r and one.as_trained]
     if not kept:
-        return "no adapter with a rank has answered"
+        return "no adapter with a rank has answered in the languages compared"
     adapters = {one.adapter: one.cell for one in kept}
     ranks = sorted({cell.r or 0 for cell in adapters.values()})
     bits = sorted({bits for _, bits in adapters})

@@ -57,7 +57,8 @@ def _compared(gathered: Gathered) -> str:
     text += f" ({'; '.join(stated)})" if stated else ""
     if not tasks:
         return f"{text} and evaluates nothing."
-    return f"{text} and evaluates them {asked}."
+    them = "it" if len(adapters) == 1 else "them"
+    return f"{text} and evaluates {them} {asked}."
 
 
 def _progress(gathered: Gathered) -> str:

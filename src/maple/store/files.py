@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from maple.errors import StoreError
 
@@ -22,8 +23,8 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         hint = {
             28: "free some space, then run the same command again: finished cells are kept",
-            13: "choose a folder that you may write to, with --out",
-            30: "choose a folder that you may write to, with --out",
+            13: "make the folder writable, or take another one",
+            30: "make the folder writable, or take another one",
         }.get(error.errno or 0, "")
         raise StoreError(f"{path}: {error.strerror or error}", hint) from error
 
@@ -98,6 +99,12 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         )
     # Reading adds the file's field numbers to the columns, which would be written again.
     return table.cast(schema)
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where in a JSON file it is, if anywhere, and what."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _columns(schema: pa.Schema) -> str:

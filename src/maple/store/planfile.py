@@ -9,6 +9,7 @@ from pydantic import ConfigDict, ValidationError
 
 from maple.errors import StoreError
 from maple.records import BaseModel, EvalCell, ScoreCell, TrainCell
+from maple.store.files import first_problem
 from maple.study.grid import TrainingData
 
 
@@ -73,9 +74,7 @@ def parse(content: bytes, where: str) -> PlanFile:
     try:
         return PlanFile.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        wrong = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
         raise StoreError(
-            f"{where}: not a plan of this version of maple: {wrong}",
+            f"{where}: not a plan of this version of maple: {first_problem(error)}",
             "choose another --out, or delete the file: finished cells are kept",
         ) from error

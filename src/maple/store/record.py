@@ -18,6 +18,7 @@ from maple.records import (
     TrainCell,
     TrainOutcome,
 )
+from maple.store.files import first_problem
 from maple.store.schemas import SCHEMA_VERSION
 
 
@@ -76,9 +77,7 @@ def parse(content: bytes, where: str) -> Record:
     try:
         return Record.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        wrong = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
         raise StoreError(
-            f"{where}: not a record of schema version {SCHEMA_VERSION}: {wrong}",
+            f"{where}: not a record of schema version {SCHEMA_VERSION}: {first_problem(error)}",
             "delete the file to have the cell computed again, or choose another --out",
         ) from error

@@ -97,7 +97,7 @@ def base_matters_more(evidence: Evidence) -> Case:
     names = list(dict.fromkeys(data_of(one.cell) for one in wanted))
     if len(bases) < 2 or len(names) < 2:
         return dataclasses.replace(
-            case, missing="it takes two base models and two training sets in one study"
+            case, missing="it takes adapters of two base models and of two training sets"
         )
     kept, unfinished = complete(wanted)
     cells = [found[0].cell for found in kept.values()]
