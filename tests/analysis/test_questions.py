@@ -347,6 +347,15 @@ def test_one_rank_tells_nothing_of_the_rank(study: Study) -> None:
     assert found["H2"].verdict == "supported"
 
 
+def test_a_study_in_english_alone_says_that_no_other_language_has_answered(study: Study) -> None:
+    keys = study.plan.languages
+    english = study.without(lambda _, block: keys[f"{block.task}/{block.subset}"] != "eng_Latn")
+    found = english.answers()["H1"]
+    assert found.reason == (
+        "Not decided: no adapter with a rank has answered in the languages compared."
+    )
+
+
 def test_where_everything_is_right_nothing_is_decided(study: Study) -> None:
     right = tuple(
         dataclasses.replace(block, scores=np.ones_like(block.scores)) for block in study.blocks
